@@ -1,0 +1,52 @@
+# `make` or `make help` lists the targets.
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check format test test-fast bench requirements docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
+		| while IFS='|' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
+
+setup: ## install what is missing: .venv, pinned packages, the system's programs
+	@tools/setup
+
+run: setup ## the demo: a branch, its VM, Claude Code at work inside, a commit, all gone again
+	@.venv/bin/tachikoma demo
+
+check: ## format, lint, types, imports, the tree's own rules, generated pages (under a minute)
+	@tools/setup python
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) tools/check_tree.py
+	$(PY) tools/reference.py --check
+
+format: ## format the code and repair what the linter can
+	@tools/setup python
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+docs: ## write the generated pages anew
+	@tools/setup python
+	$(PY) tools/reference.py
+
+test: setup ## every test, the slow ones with real virtual machines last (under 15 minutes)
+	$(PY) -m pytest
+
+test-fast: ## the tests that start nothing real (under 20 seconds)
+	@tools/setup python
+	$(PY) -m pytest -m 'not live and not live_qemu'
+
+bench: setup ## measure, one line a figure; also in build/bench.json
+	$(PY) -m bench
+
+requirements: ## pin the dependencies anew (tools/requirements --upgrade takes newer ones)
+	@tools/setup python
+	tools/requirements
+
+clean: ## remove what was built here; VMs, images and settings of users stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find tachikoma tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""tachikoma: a virtual machine of its own for every git branch, made for coding agents."""

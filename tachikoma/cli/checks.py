@@ -1,0 +1,206 @@
+"""What `doctor` looks at: one function a thing, each giving what it found and what would help."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tachikoma.cli import words
+from tachikoma.host import files
+from tachikoma.model.checks import Check as EngineCheck
+from tachikoma.model.errors import TachikomaError
+from tachikoma.runtime import Runtime
+
+_GIB = 1 << 30
+_DISK_TIGHT = 8 * _GIB
+_DISK_FULL = 1 * _GIB
+
+
+class Verdict(StrEnum):
+    """``fail``: spawn cannot work; ``warn``: it can, with something missing."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    hint: str = ""
+
+
+Look = Callable[[Runtime], Awaitable[Check]]
+
+
+async def look_all(runtime: Runtime) -> list[Check]:
+    """Look at everything, whatever fails on the way. The same failure is told once."""
+    found = [
+        *[await _looked(name, look, runtime) for name, look in _FIRST],
+        *await _engine_parts(runtime),
+        *[await _looked(name, look, runtime) for name, look in _THEN],
+    ]
+    told = {check.found: check for check in reversed(found) if check.verdict is Verdict.FAIL}
+    return [check for check in found if told.get(check.found, check) is check]
+
+
+async def _looked(name: str, look: Look, runtime: Runtime) -> Check:
+    try:
+        return await look(runtime)
+    except TachikomaError as error:
+        return Check(name, Verdict.FAIL, error.message, error.hint)
+
+
+async def _python(runtime: Runtime) -> Check:
+    del runtime
+    return Check("python", Verdict.OK, sys.version.split()[0])
+
+
+async def _settings(runtime: Runtime) -> Check:
+    try:
+        explicit = len((await runtime.load_settings()).explicit)
+    except TachikomaError:
+        runtime.use_defaults()
+        raise
+    if runtime.warnings:
+        return Check("settings", Verdict.WARN, "; ".join(runtime.warnings))
+    found = f"{words.count(explicit, 'key')} set" if explicit else "all are defaults"
+    return Check("settings", Verdict.OK, found)
+
+
+async def _git(runtime: Runtime) -> Check:
+    said = await runtime.said(["git", "--version"])
+    return Check("git", Verdict.OK, said.removeprefix("git version "))
+
+
+async def _ssh(runtime: Runtime) -> Check:
+    said = await runtime.said(["ssh", "-V"])
+    return Check("ssh", Verdict.OK, said.partition(",")[0])
+
+
+async def _engine(runtime: Runtime) -> Check:
+    return Check("engine", Verdict.OK, runtime.hypervisor.features.engine)
+
+
+async def _engine_parts(runtime: Runtime) -> list[Check]:
+    try:
+        found = await runtime.engine_checks()
+    except TachikomaError:
+        return []  # the line about the engine has said why
+    return [_engine_part(each) for each in found]
+
+
+def _engine_part(each: EngineCheck) -> Check:
+    if each.ok:
+        return Check(each.name, Verdict.OK, each.found)
+    verdict = Verdict.FAIL if each.required else Verdict.WARN
+    return Check(each.name, verdict, each.found, "; ".join(filter(None, (each.why, each.fix))))
+
+
+async def _vms(runtime: Runtime) -> Check:
+    recorded, seen = runtime.store.read().vms, await runtime.hypervisor.vms()
+    strays = sorted({info.name for info in seen} - set(recorded))
+    if strays:
+        return Check(
+            "VMs",
+            Verdict.WARN,
+            f"{words.count(len(strays), 'VM')} that no branch belongs to: {', '.join(strays)}",
+            "`tachikoma destroy NAME` removes one",
+        )
+    return Check("VMs", Verdict.OK, words.count(len(seen), "VM"))
+
+
+async def _image(runtime: Runtime) -> Check:
+    wanted = runtime.ports.image
+    if wanted in {info.name for info in await runtime.images.images()}:
+        return Check("image", Verdict.OK, wanted)
+    builds = runtime.hypervisor.features.build_images
+    if builds.available:
+        return Check(
+            "image",
+            Verdict.WARN,
+            f"{wanted} is not built yet",
+            "the first spawn builds it, or `tachikoma image build`",
+        )
+    return Check("image", Verdict.FAIL, f"{wanted} is not there", builds.why)
+
+
+async def _key(runtime: Runtime) -> Check:
+    key = runtime.paths.ssh_key
+    there = key.exists()
+    found = words.home(key, runtime.paths.home) if there else "the first spawn makes it"
+    return Check("ssh key", Verdict.OK, found)
+
+
+async def _proxy(runtime: Runtime) -> Check:
+    if not runtime.settings.credential_proxy:
+        return Check("proxy", Verdict.OK, "switched off (credential_proxy = false)")
+    status = await runtime.proxy_status()
+    found = "running" if status.running else "not running; spawn starts it"
+    return Check("proxy", Verdict.OK, f"{status.endpoint}, {found}")
+
+
+async def _credential(runtime: Runtime) -> Check:
+    """Tell which source has a credential or why none has; never what it is."""
+    found = await runtime.credential_findings()
+    if found and (credential := found[-1].credential) is not None:
+        kind = credential.kind.value.replace("_", " ")
+        return Check("credential", Verdict.OK, f"{found[-1].source} ({kind})")
+    return Check(
+        "credential",
+        Verdict.WARN,
+        "none found: " + "; ".join(f"{one.source} {one.why}" for one in found),
+        "Claude Code in a VM can ask nothing without one: set ANTHROPIC_API_KEY or "
+        "credential_command, or sign in with `claude` on this host",
+    )
+
+
+async def _disk(runtime: Runtime) -> Check:
+    place = _existing(runtime.paths.data)
+    with files.translated(place):
+        free = shutil.disk_usage(place).free
+    found = f"{words.size(free)} free in {words.home(place, runtime.paths.home)}"
+    if free >= _DISK_TIGHT:
+        return Check("disk", Verdict.OK, found)
+    verdict = Verdict.WARN if free >= _DISK_FULL else Verdict.FAIL
+    return Check("disk", verdict, found, "an image takes 1 to 2 GiB, and a VM grows as it works")
+
+
+async def _memory(runtime: Runtime) -> Check:
+    total_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    wanted_mib = runtime.settings.vm_memory
+    found = f"{words.memory(total_mib)}; a VM gets {words.memory(wanted_mib)}"
+    if wanted_mib < total_mib:
+        return Check("memory", Verdict.OK, found)
+    return Check("memory", Verdict.WARN, found, "set vm_memory to less than the host has")
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+_FIRST: tuple[tuple[str, Look], ...] = (
+    ("python", _python),
+    ("git", _git),
+    ("settings", _settings),
+    ("ssh", _ssh),
+    ("engine", _engine),
+)
+_THEN: tuple[tuple[str, Look], ...] = (
+    ("image", _image),
+    ("VMs", _vms),
+    ("ssh key", _key),
+    ("proxy", _proxy),
+    ("credential", _credential),
+    ("disk", _disk),
+    ("memory", _memory),
+)

@@ -1,0 +1,1 @@
+"""One short module per verb: argv in, request out, outcome to the renderer."""

@@ -1,0 +1,57 @@
+"""``tachikoma doctor``."""
+
+from __future__ import annotations
+
+import click
+
+from tachikoma.cli import words
+from tachikoma.cli.checks import Check, Verdict, look_all
+from tachikoma.cli.door import Door
+from tachikoma.cli.verb import Verb
+
+_MARKS = {
+    Verdict.OK: ("✓", "green"),
+    Verdict.WARN: ("!", "yellow"),
+    Verdict.FAIL: ("✗", "red"),
+}
+
+
+@click.command("doctor", cls=Verb)
+@click.pass_obj
+def command(door: Door) -> int:
+    """Check that this machine has what it takes. Exit status 1 if spawn could not work."""
+    checks = door.run(look_all, settled=False)
+    failed = sum(check.verdict is Verdict.FAIL for check in checks)
+    columns = max(len(check.name) for check in checks) + 2
+    lines = [line for check in checks for line in _lines(door, check, columns)]
+    lines += ["", _summary(failed)]
+    data: dict[str, object] = {
+        "ready": failed == 0,
+        "checks": [
+            {
+                "name": check.name,
+                "verdict": check.verdict.value,
+                "found": check.found,
+                "hint": check.hint,
+            }
+            for check in checks
+        ],
+    }
+    door.screen.give(data, lines)
+    return 1 if failed else 0
+
+
+def _lines(door: Door, check: Check, columns: int) -> list[str]:
+    mark, colour = _MARKS[check.verdict]
+    screen, indent = door.screen, columns + 2
+    first, *more = screen.wrapped(check.found, indent=indent)
+    lines = [f"{screen.style(mark, colour)} {words.pad(check.name, columns)}{first}"]
+    lines += [" " * indent + line for line in more]
+    hints = screen.wrapped(check.hint, indent=indent) if check.hint else []
+    return lines + [" " * indent + screen.style(line, "dim") for line in hints]
+
+
+def _summary(failed: int) -> str:
+    if not failed:
+        return "ready: `tachikoma spawn` can work here"
+    return f"{words.count(failed, 'problem')} to solve before `tachikoma spawn` can work"

@@ -1,0 +1,95 @@
+"""``tachikoma image build|list|delete``."""
+
+from __future__ import annotations
+
+import click
+
+from tachikoma.cli import encode, words
+from tachikoma.cli.door import Door
+from tachikoma.cli.table import Column
+from tachikoma.cli.verb import Verb, VerbGroup
+from tachikoma.model.errors import ImageNotFoundError
+from tachikoma.model.names import VmName
+from tachikoma.model.vm import ImageInfo
+
+_COLUMNS = (
+    Column("NAME", least=16),
+    Column("SIZE", right=True),
+    Column("BUILT"),
+    Column("CONTENTS", least=20, drop=1),
+)
+
+
+@click.group("image", cls=VerbGroup, no_args_is_help=False)
+def command() -> None:
+    """Base images: what the VMs' disks start from. `spawn` builds the one it needs by itself."""
+
+
+@command.command("build", cls=Verb)
+@click.argument("name", required=False)
+@click.option("--rebuild", is_flag=True, help="Build it anew even if it is there.")
+@click.pass_obj
+def build(door: Door, *, name: str | None, rebuild: bool) -> int:
+    """Build the image NAME (default: the one that `spawn` uses). All or nothing."""
+    info = door.run(lambda _: _build(door, name, rebuild=rebuild))
+    size = words.size(info.size_bytes)
+    inside = door.screen.wrapped(contents(info), indent=2)
+    door.screen.give(
+        encode.image(info), [f"{info.name}  {size}", *(f"  {line}" for line in inside)]
+    )
+    return 0
+
+
+@command.command("list", cls=Verb)
+@click.pass_obj
+def list_images(door: Door) -> int:
+    """List the images."""
+    found = door.run(lambda runtime: runtime.images.images())
+    data = {"images": [encode.image(info) for info in found]}
+    if not found:
+        door.screen.give(data)
+        door.screen.note("no images yet; `tachikoma image build` makes one, and so does `spawn`")
+        return 0
+    now = door.runtime.clock.now()
+    rows = [
+        [info.name, words.size(info.size_bytes), words.age(info.created, now), contents(info)]
+        for info in found
+    ]
+    door.screen.give(data, door.screen.table(_COLUMNS, rows))
+    return 0
+
+
+@command.command("delete", cls=Verb)
+@click.argument("name")
+@click.option("-y", "--yes", "--force", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def delete(door: Door, *, name: str, yes: bool) -> int:
+    """Remove the image NAME. Refused while VMs stand on it."""
+    if not yes and not door.confirm(f"Delete the image {name}?"):
+        door.screen.note("nothing was deleted")
+        return 1
+    door.run(lambda _: _delete(door, name))
+    door.screen.give({"name": name}, [f"{name} deleted"])
+    return 0
+
+
+async def _build(door: Door, name: str | None, *, rebuild: bool) -> ImageInfo:
+    runtime = door.runtime
+    wanted = name or runtime.ports.image
+    return await runtime.images.build(wanted, rebuild=rebuild, report=door.screen.report)
+
+
+async def _delete(door: Door, name: str) -> None:
+    images = await door.runtime.images.images()
+    if name not in {info.name for info in images}:
+        raise ImageNotFoundError(
+            f"there is no image {name}", hint="`tachikoma image list` shows what there is"
+        )
+    ledger = door.runtime.store.read()
+    used_by: list[VmName] = [record.name for record in ledger.vms.values() if record.image == name]
+    await door.runtime.images.delete_image(name, used_by=used_by)
+
+
+def contents(info: ImageInfo) -> str:
+    """Say what is inside."""
+    return ", ".join(f"{name} {version}" for name, version in info.contents.items())

@@ -1,0 +1,69 @@
+"""``tachikoma spawn [BRANCH]``, which is also ``tachikoma [BRANCH]``."""
+
+from __future__ import annotations
+
+import click
+
+from tachikoma.cli import encode, words
+from tachikoma.cli.door import Door
+from tachikoma.cli.verb import Verb
+from tachikoma.vm.requests import How, SpawnOutcome, SpawnRequest
+
+_HOW = {
+    How.CREATED: "created",
+    How.STARTED: "started",
+    How.PROVISIONED: "set up anew",
+    How.RECONNECTED: "was ready",
+}
+
+_EXAMPLES = """\b
+Examples:
+  tachikoma spawn
+  tachikoma spawn feature/login
+  tachikoma spawn feature/login --no-interactive --json
+"""
+
+
+@click.command("spawn", cls=Verb, epilog=_EXAMPLES)
+@click.argument("branch", required=False)
+@click.option("--no-interactive", is_flag=True, help="Do not go into the VM when it is ready.")
+@click.pass_obj
+def command(door: Door, *, branch: str | None, no_interactive: bool) -> int:
+    """Give BRANCH (default: the current one) its VM, made or started if need be, and go into it.
+
+    A branch that does not exist yet is made: from the remote branch of that name, or else from
+    HEAD. Its worktree is mounted in the VM at the same path.
+    """
+    request = SpawnRequest(cwd=door.runtime.cwd, branch=branch)
+    outcome = door.run(lambda _: _spawn(door, request))
+    worktree = str(outcome.worktree)
+    if door.interactive and not no_interactive:
+        door.screen.note(_said(outcome))
+        return door.go_into(outcome.login, directory=worktree)
+    ssh = door.runtime.shell.attach_argv(outcome.login, directory=worktree)
+    style = door.screen.style
+    home = door.runtime.paths.home
+    door.screen.give(
+        encode.spawned(outcome, ssh),
+        [
+            f"{style(outcome.name, 'bold')}  {_how(outcome)}",
+            f"  branch    {words.clean(outcome.branch)}",
+            f"  worktree  {words.clean(words.home(outcome.worktree, home))}",
+            f"  enter     tachikoma enter {outcome.name}",
+        ],
+    )
+    return 0
+
+
+async def _spawn(door: Door, request: SpawnRequest) -> SpawnOutcome:
+    door.warn()
+    return await door.runtime.orchestrator.spawn(request, door.screen.report)
+
+
+def _said(outcome: SpawnOutcome) -> str:
+    return f"{outcome.name} {_how(outcome)}; `exit` leaves it running"
+
+
+def _how(outcome: SpawnOutcome) -> str:
+    spent = sum(seconds for _, seconds in outcome.steps)
+    return f"{_HOW[outcome.how]} in {words.seconds(spent)}" if outcome.steps else _HOW[outcome.how]

@@ -1,0 +1,45 @@
+"""Commands whose help also tells the options that every command takes."""
+
+from __future__ import annotations
+
+import click
+
+COMMON = (
+    ("--json", "One JSON envelope on standard output, also for errors."),
+    ("-v, --verbose", "Say more; show the traceback of a bug."),
+    ("--hypervisor NAME", "qemu, tart, synthetic or auto, instead of the setting."),
+    ("-h, --help", "Show this message and exit."),
+)
+
+
+class Verb(click.Command):
+    """A command with the common options in its help."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write its own options, then the common ones."""
+        _write_options(self, ctx, formatter)
+
+
+class VerbGroup(click.Group):
+    """A group of commands with the common options in its help."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then the common options."""
+        self.format_commands(ctx, formatter)
+        _write_options(self, ctx, formatter)
+
+
+def _write_options(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    options = [one for one in command.get_params(ctx) if isinstance(one, click.Option)]
+    own = [
+        record
+        for one in options
+        if "--help" not in one.opts and (record := one.get_help_record(ctx)) is not None
+    ]
+    if own:
+        with formatter.section("Options"):
+            formatter.write_dl(own)
+    with formatter.section("Options of every command"):
+        formatter.write_dl(COMMON)

@@ -1,0 +1,1 @@
+"""TOML layers in, frozen settings out, every value with its source."""

@@ -1,0 +1,1 @@
+"""Where the user's Anthropic credential comes from, first match wins."""

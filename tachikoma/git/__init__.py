@@ -1,0 +1,1 @@
+"""Repositories, branches and worktrees on the host."""

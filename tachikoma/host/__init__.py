@@ -1,0 +1,1 @@
+"""This machine: processes, files, paths, clock, tasks and environment."""

@@ -1,0 +1,1 @@
+"""The engines that run VMs: the contract, the real ones and the one in memory."""

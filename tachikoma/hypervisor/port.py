@@ -1,0 +1,144 @@
+"""What the heart needs from an engine. Fits Tart's commands as well as QEMU's.
+
+Every method is safe to repeat after a crash; none leaves half a VM that ``vms`` would list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tachikoma.model.events import Report
+from tachikoma.model.names import VmName
+from tachikoma.model.vm import (
+    Endpoint,
+    Features,
+    GuestCommand,
+    GuestExit,
+    ImageInfo,
+    Launch,
+    Stream,
+    VmInfo,
+)
+
+OnOutput = Callable[[Stream, bytes], None]
+
+
+class Hypervisor(Protocol):
+    """An engine that runs virtual machines and outlives the command that talks to it."""
+
+    @property
+    def features(self) -> Features:
+        """What this engine can do, as data."""
+        ...
+
+    async def vms(self) -> list[VmInfo]:
+        """List this user's VMs by name, running or not. A half-made one is not among them."""
+        ...
+
+    async def find(self, vm: VmName) -> VmInfo | None:
+        """Look one VM up; None if there is none. Cheap: no guest is asked."""
+        ...
+
+    async def clone(self, image: str, vm: VmName) -> None:
+        """Make ``vm`` from ``image``, stopped, with a MAC address of its own. All or nothing.
+
+        Raises:
+            ImageNotFoundError: no image of that name.
+            VmExistsError: ``vm`` is there already; it is untouched.
+            DiskFullError: nothing is left behind.
+        """
+        ...
+
+    async def configure(self, vm: VmName, *, cpus: int, memory_mib: int) -> None:
+        """Set what the next start gives to ``vm``. Idempotent.
+
+        Raises:
+            VmNotFoundError: no such VM.
+        """
+        ...
+
+    async def start(self, vm: VmName, launch: Launch) -> None:
+        """Start ``vm`` and come back as soon as the engine runs it; the guest boots meanwhile.
+
+        Does nothing if it runs. If starting fails, nothing runs and the VM is as before.
+
+        Raises:
+            VmNotFoundError: no such VM.
+            HypervisorMissingError: a program that it takes is not installed.
+            HypervisorError: the engine refused; details hold its log's last lines.
+        """
+        ...
+
+    async def address(self, vm: VmName) -> Endpoint | None:
+        """Tell where the guest's port 22 is reached from this host; None while unknown."""
+        ...
+
+    async def agent_ready(self, vm: VmName) -> bool:
+        """Tell whether the guest's agent answers now. Never raises for a VM that is booting."""
+        ...
+
+    async def execute(
+        self, vm: VmName, command: GuestCommand, on_output: OnOutput | None = None
+    ) -> GuestExit:
+        """Run ``command`` through the agent channel; ``on_output`` sees its output as it comes.
+
+        Raises:
+            VmNotRunningError: the VM does not run.
+            AgentError: the agent does not answer, refused, or the deadline passed (the command
+                is then ended in the guest).
+        """
+        ...
+
+    async def stop(self, vm: VmName, *, grace_s: float) -> None:
+        """Shut the guest down, by force after ``grace_s``; comes back when nothing of it runs.
+
+        Does nothing if it is stopped or absent. ``grace_s`` 0 means at once by force.
+        """
+        ...
+
+    async def delete(self, vm: VmName) -> None:
+        """Remove a stopped VM and every file of it, half-made ones too. Nothing if absent.
+
+        Raises:
+            HypervisorError: it still runs.
+        """
+        ...
+
+    def proxy_endpoint(self, proxy: Endpoint) -> Endpoint:
+        """Tell at which address a guest reaches the credential proxy listening at ``proxy``."""
+        ...
+
+    def log_of(self, vm: VmName) -> str:
+        """Say where the engine and the guest's console write about ``vm`` (a path, for hints)."""
+        ...
+
+
+class Images(Protocol):
+    """The base images of an engine."""
+
+    async def images(self) -> list[ImageInfo]:
+        """List them by name. A half-made one is not among them."""
+        ...
+
+    async def build(self, name: str, *, rebuild: bool, report: Report) -> ImageInfo:
+        """Build the image ``name``, all or nothing; comes back at once if it is there already.
+
+        ``rebuild`` makes it anew all the same; VMs on the old one keep working.
+
+        Raises:
+            MissingToolError: a program is missing; the hint names its package.
+            ImageBuildFailed: details hold the last lines.
+            DiskFullError: nothing is left behind.
+            UnsupportedError: this engine cannot build images.
+        """
+        ...
+
+    async def delete_image(self, name: str, *, used_by: Sequence[VmName]) -> None:
+        """Remove the image.
+
+        Raises:
+            ImageNotFoundError: no such image.
+            ImageInUseError: ``used_by`` is not empty, or VMs of this engine stand on it.
+        """
+        ...

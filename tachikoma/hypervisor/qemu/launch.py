@@ -1,0 +1,254 @@
+"""The program that becomes QEMU: claims the VM, starts its virtiofsd daemons, then executes QEMU.
+
+Run as ``python -I -S launch.py SPEC`` in the VM's directory, detached. It imports nothing of ours
+and little of the standard library, since every start waits for it. Starting from one process
+that turns into QEMU makes a crash of the caller harmless at any moment:
+
+* The lock on the VM's directory is taken here and inherited by QEMU, so two starts cannot both
+  win, and the kernel lets go of it when QEMU ends, however that happens.
+* The record of what runs (process ids with start times) is written here, before there is a QEMU.
+* Every virtiofsd is a child of the process that becomes QEMU, and asks the kernel to be killed
+  with it. QEMU cannot end, or fail to come up, and leave one behind.
+
+Each virtiofsd runs in a user namespace in which id 1000, the guest's ``admin``, is the user who
+started the VM, and id 0 is an id that owns nothing on this host. What the guest's root does to
+a shared directory is done with the rights of that user at most, and only below that directory.
+
+SPEC is JSON: ``lock`` and ``record`` (file names), ``about`` (what else the record says),
+``qemu`` (argv), ``shares`` (each with ``socket``, ``mountpoint``, ``directory``, ``read_only`` and
+``argv``, in which ``{fd}`` stands for the listening socket), ``uid_map`` and ``gid_map`` (lists of
+inside, outside, count) and ``id_tools``: whether newuidmap and newgidmap write the maps, as they
+do for everybody but root.
+"""
+
+# Importing pathlib would take as long as all the rest:
+# ruff: noqa: PTH103, PTH104, PTH108, PTH116, PTH123
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+# The numbers of these three are the same on every architecture.
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
+_SYS_MOUNT_SETATTR = 442
+_OPEN_TREE_CLONE = 1
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTR_RDONLY = 1
+_FROM_EMPTY = 4  # MOVE_MOUNT_F_EMPTY_PATH
+_INHERITABLE = True
+_CLAIM_TRIES = 20
+_CLAIM_PAUSE_S = 0.05
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def main(text: str) -> NoReturn:
+    """Start what ``text`` describes, and become it."""
+    spec: dict[str, Any] = json.loads(text)
+    lock = _claim(spec["lock"])
+    os.ftruncate(2, 0)  # the log is of this start; nobody may empty it before the VM is claimed
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(spec["record"])  # of a run that is over: claimed, but not on record, is starting
+    daemons = [_start_share(share, spec) for share in spec["shares"]]
+    processes = {"qemu": _identity(os.getpid()), "daemons": [_identity(pid) for pid in daemons]}
+    _write(spec["record"], json.dumps(spec["about"] | processes))
+    os.set_inheritable(lock, _INHERITABLE)  # only now: the daemons must not hold it
+    _call("prctl", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    os.execv(spec["qemu"][0], spec["qemu"])  # noqa: S606  the point of this program
+
+
+def check(text: str) -> int:
+    """Try whether a user namespace with the maps of ``text`` can be had; give an exit status."""
+    spec: dict[str, Any] = json.loads(text)
+    pid, ready = _fork_into_namespace()
+    if pid == 0:
+        _become_root_inside()
+        os._exit(0)
+    _map_ids(pid, spec)
+    os.write(ready, b"!")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _claim(lock: str) -> int:
+    """Lock the VM for as long as the descriptor that this gives is open somewhere."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_CLAIM_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        select.select([], [], [], _CLAIM_PAUSE_S)  # a QEMU that was just killed still holds it
+    else:
+        _give_up("another process is working on this VM or runs it")
+    if os.fstat(descriptor).st_nlink == 0:
+        _give_up("the VM was deleted meanwhile")
+    return descriptor
+
+
+def _start_share(share: dict[str, Any], spec: dict[str, Any]) -> int:
+    # Listening before there is a daemon: QEMU may connect at once and no one has to wait.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(share["socket"])  # of a start before this one
+    os.makedirs(share["mountpoint"], mode=0o700, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(share["socket"])
+    listener.listen(1)
+    # Entered before the ids change: the way there may be open to this user's groups only.
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.chdir(share["directory"])
+    except OSError as error:
+        _give_up(f"{share['directory']}: {error.strerror}")
+    parent = os.getpid()
+    pid, ready = _fork_into_namespace()
+    if pid == 0:
+        _become_root_inside()
+        _attach(share)
+        _be_virtiofsd(share, listener.fileno(), parent)
+    os.fchdir(here)
+    os.close(here)
+    listener.close()
+    _map_ids(pid, spec)
+    os.write(ready, b"!")
+    os.close(ready)
+    return pid
+
+
+def _fork_into_namespace() -> tuple[int, int]:
+    """Fork a child that is in namespaces of its own and goes on when its ids are mapped.
+
+    The parent gets the child's pid and a descriptor: one byte written there lets the child go.
+    """
+    unshared, tell_parent = os.pipe()
+    wait_for_map, ready = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ready)
+        _call("unshare", _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
+        os.write(tell_parent, b"!")
+        if not os.read(wait_for_map, 1):
+            os._exit(1)  # the parent gave up and has said why
+        os.close(wait_for_map)
+        os.close(unshared)
+        os.close(tell_parent)
+        return 0, -1
+    os.close(tell_parent)
+    os.close(wait_for_map)
+    if not os.read(unshared, 1):
+        _give_up("this user may not make user namespaces")
+    os.close(unshared)
+    return pid, ready
+
+
+def _map_ids(pid: int, spec: dict[str, Any]) -> None:
+    for kind in ("uid", "gid"):
+        lines: list[list[int]] = spec[f"{kind}_map"]
+        if not spec["id_tools"]:
+            text = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in lines)
+            try:
+                with open(f"/proc/{pid}/{kind}_map", "w", encoding="ascii") as file:
+                    file.write(text)
+            except OSError as error:
+                _give_up(f"the {kind}s of a user namespace cannot be mapped: {error.strerror}")
+            continue
+        numbers = [str(number) for line in lines for number in line]
+        argv = [f"new{kind}map", str(pid), *numbers]
+        tool = os.posix_spawnp(argv[0], argv, os.environ)  # noqa: TID251  handed on as it is
+        if os.waitstatus_to_exitcode(os.waitpid(tool, 0)[1]) != 0:
+            _give_up(f"`{' '.join(argv)}` failed")
+
+
+def _become_root_inside() -> None:
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _attach(share: dict[str, Any]) -> None:
+    """Put a view of the current directory at the share's mount point, seen by this child only.
+
+    The daemon is then told an absolute path at which there is the directory or nothing. It must
+    not be told a relative one: the one in C goes to ``/`` first and would share the whole host.
+    A view that is read-only is so for every daemon, whatever it thinks of it.
+    """
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    view = _call("open_tree", _libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, b".", flags))
+    if share["read_only"]:
+        wanted = _MountAttr(attr_set=_MOUNT_ATTR_RDONLY)
+        how = (_AT_EMPTY_PATH | _AT_RECURSIVE, ctypes.byref(wanted), ctypes.sizeof(wanted))
+        _call("mount_setattr", _libc.syscall(_SYS_MOUNT_SETATTR, view, b"", *how))
+    place = os.fsencode(share["mountpoint"])
+    _call("move_mount", _libc.syscall(_SYS_MOVE_MOUNT, view, b"", _AT_FDCWD, place, _FROM_EMPTY))
+    wanted_directory, attached = os.stat("."), os.stat(share["mountpoint"])
+    if not os.path.samestat(wanted_directory, attached):
+        _give_up(f"{share['directory']} could not be attached at {share['mountpoint']}")
+    os.chdir(share["mountpoint"])
+
+
+def _be_virtiofsd(share: dict[str, Any], listener: int, parent: int) -> NoReturn:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # it holds one for each known file
+    # Asked for after the ids have changed, which would undo it.
+    _call("prctl", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
+        os._exit(1)
+    os.set_inheritable(listener, _INHERITABLE)
+    argv = [part.replace("{fd}", str(listener)) for part in share["argv"]]
+    os.execv(argv[0], argv)  # noqa: S606  the point of this program
+
+
+def _identity(pid: int) -> dict[str, Any]:
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return {"pid": pid, "started": file.read().rpartition(")")[2].split()[19]}
+
+
+def _write(path: str, text: str) -> None:
+    temporary = f"{path}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.write(descriptor, text.encode())
+    os.fsync(descriptor)
+    os.close(descriptor)
+    os.rename(temporary, path)
+
+
+def _call(name: str, result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        _give_up(f"{name}: {os.strerror(number)}")
+    return result
+
+
+def _give_up(why: str) -> NoReturn:
+    os.write(2, f"tachikoma: {why}\n".encode())
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--check":
+        sys.exit(check(sys.argv[2]))
+    main(sys.argv[1])

@@ -1,0 +1,1 @@
+"""The nouns: names, VMs, settings, events and errors. Imports nothing of ours."""

@@ -1,0 +1,317 @@
+"""The composition root: the only place where real things are chosen and joined.
+
+Nothing is made before it is asked for, and a heavy adapter is imported where it is joined:
+`tachikoma list` does not wait for what only `spawn` needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast, get_args
+
+from tachikoma.config.load import Loaded
+from tachikoma.git.port import Git
+from tachikoma.host import process
+from tachikoma.host.clock import Clock, SystemClock
+from tachikoma.host.paths import Paths, paths_from, private_dir
+from tachikoma.hypervisor.port import Hypervisor, Images
+from tachikoma.model.errors import NotARepositoryError, UnsupportedError, UsageError
+from tachikoma.model.settings import HypervisorChoice, Settings
+from tachikoma.model.vm import Endpoint
+from tachikoma.ssh.port import Shell
+from tachikoma.state.port import StateStore
+from tachikoma.vm.orchestrator import VmOrchestrator
+from tachikoma.vm.ports import Gateway, Ports
+
+if TYPE_CHECKING:  # each is loaded where it is made
+    from tachikoma.credentials.port import Finding
+    from tachikoma.hypervisor.synthetic import Synthetic
+    from tachikoma.model.checks import Check as EngineCheck
+    from tachikoma.proxy.control import ProxyControl, ProxyStatus
+    from tachikoma.proxy.plan import Plan
+
+_SAYS_S = 10.0
+_Part = TypeVar("_Part")
+
+
+class Runtime:
+    """The parts of one command, each made on first use.
+
+    ``environ`` is the user's environment, ``cwd`` where the command was called, and
+    ``hypervisor`` the engine to use instead of the one in the settings ("" and None: that one).
+
+    Raises:
+        UsageError: there is no engine of that name.
+    """
+
+    def __init__(
+        self, *, environ: Mapping[str, str], cwd: Path, hypervisor: str | None = None
+    ) -> None:
+        if hypervisor and hypervisor not in get_args(HypervisorChoice):
+            raise UsageError(
+                f"there is no hypervisor {hypervisor!r}",
+                hint=f"one of {', '.join(get_args(HypervisorChoice))}",
+            )
+        self.environ = environ
+        self.cwd = cwd
+        self._chosen = hypervisor
+        self._loaded: Loaded | None = None
+
+    # What the machine gives
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The clocks of this machine."""
+        return SystemClock()
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where this user's things are."""
+        return paths_from(self.environ)
+
+    async def said(self, argv: Sequence[str]) -> str:
+        """Give the first line of what a program says of itself, on whichever output.
+
+        Raises:
+            MissingToolError: it is not installed.
+        """
+        done = await process.run(argv, deadline_s=_SAYS_S, check=False)
+        return (done.stdout or done.stderr).decode("utf-8", "replace").partition("\n")[0]
+
+    # Settings: they need the repository, which only git can find, so they are loaded once
+
+    async def load_settings(self) -> Settings:
+        """Read the layers of settings that hold in ``cwd``. Does nothing the second time.
+
+        Raises:
+            ConfigError: a file cannot be used.
+        """
+        if self._loaded is None:
+            from tachikoma.config.load import load
+
+            self._loaded = load(
+                global_file=self.paths.config / "config.toml",
+                repository=await self._repository_root(),
+                home=self.paths.home,
+            )
+        return self._loaded.settings
+
+    def use_defaults(self) -> None:
+        """Go on without settings files: for `doctor`, which has told that they are broken."""
+        from tachikoma.config.load import load
+
+        self._loaded = load(
+            global_file=self.paths.config / "none", repository=None, home=self.paths.home
+        )
+
+    @property
+    def loaded(self) -> Loaded:
+        """The settings with their sources, once loaded."""
+        if self._loaded is None:
+            raise RuntimeError("the settings are loaded before anything is made from them")
+        return self._loaded
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, once loaded."""
+        return self.loaded.settings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What stands in a settings file and was not applied."""
+        return self.loaded.warnings
+
+    async def _repository_root(self) -> Path | None:
+        try:
+            return (await self.git.repository(self.cwd)).root
+        except NotARepositoryError:
+            return None
+
+    # Capabilities
+
+    @cached_property
+    def git(self) -> Git:
+        """Git on this host."""
+        from tachikoma.git.cli import GitCli
+
+        return GitCli(clock=self.clock, locks=self.paths.locks)
+
+    @cached_property
+    def store(self) -> StateStore:
+        """The record of which VM belongs to which branch."""
+        from tachikoma.state.json_file import JsonFileStore
+
+        file, locks = self.paths.state_file, self.paths.locks
+        if self.engine_name == "synthetic":
+            file, locks = self._synthetic / file.name, self._synthetic / locks.name
+        return JsonFileStore(file=file, locks=locks, clock=self.clock)
+
+    @cached_property
+    def shell(self) -> Shell:
+        """SSH into VMs."""
+        if self.engine_name == "synthetic":
+            from tachikoma.synthetic import SyntheticShell
+
+            return SyntheticShell()
+        from tachikoma.ssh.openssh import OpenSsh
+
+        return OpenSsh(paths=self.paths)
+
+    @cached_property
+    def hypervisor(self) -> Hypervisor:
+        """The engine.
+
+        Raises:
+            UnsupportedError: this version has no adapter for it.
+        """
+        if self.engine_name == "synthetic":
+            return self._synthetic_engine
+        from tachikoma.hypervisor.qemu.engine import Qemu
+
+        return Qemu(data=self.paths.data, runtime=self.paths.runtime, clock=self.clock)
+
+    @cached_property
+    def images(self) -> Images:
+        """The base images of the engine."""
+        if self.engine_name == "synthetic":
+            return self._synthetic_engine
+        from tachikoma.hypervisor.qemu.images import DebianImages
+
+        return DebianImages(
+            data=self.paths.data, cache=self.paths.cache, clock=self.clock, environ=self.environ
+        )
+
+    async def engine_checks(self) -> list[EngineCheck]:
+        """Look at everything that the engine takes of this machine."""
+        if self.engine_name == "synthetic":
+            return []
+        from tachikoma.hypervisor.qemu.probe import checks
+
+        return await checks(self.paths.data / "kvm.json")
+
+    @cached_property
+    def _synthetic_engine(self) -> Synthetic:
+        from tachikoma.hypervisor.synthetic import Synthetic
+        from tachikoma.vm.provision.rehearsal import RehearsedGuest
+
+        file = private_dir(self._synthetic) / "engine.json"
+        return Synthetic(file=file, clock=self.clock, guest=RehearsedGuest())
+
+    @property
+    def _synthetic(self) -> Path:
+        """Where synthetic VMs are kept, apart from the real ones."""
+        return self.paths.config / "synthetic"
+
+    @property
+    def engine_name(self) -> str:
+        """The name of the engine, with ``auto`` decided.
+
+        Raises:
+            UnsupportedError: this version has no adapter for it.
+        """
+        wanted = self._chosen or self.settings.hypervisor
+        if wanted == "auto":
+            wanted = "tart" if sys.platform == "darwin" else "qemu"
+        if wanted == "tart":
+            raise UnsupportedError(
+                "this version of tachikoma runs VMs with QEMU on Linux, not yet with Tart",
+                hint='run it on a Linux host with hypervisor = "auto"',
+            )
+        return wanted
+
+    # The proxy
+
+    def proxy_plan(self, *, bind: str | None = None, port: int | None = None) -> Plan:
+        """Say how the credential proxy is to run; ``bind`` and ``port`` beat the settings."""
+        from tachikoma.proxy.plan import Plan
+
+        settings = self.settings
+        explicit = bind or (
+            settings.credential_proxy_bind if "credential_proxy_bind" in settings.explicit else None
+        )
+        return Plan(
+            endpoint=Endpoint(
+                explicit or self.hypervisor.features.proxy_bind,
+                port or settings.credential_proxy_port,
+            ),
+            paths=self.paths,
+            environment=self.environ,
+            ttl_s=settings.credential_proxy_ttl_secs,
+            credential_command=settings.credential_command,
+            api_key_command=settings.api_key_command,
+            any_address=explicit is not None,
+        )
+
+    @cached_property
+    def proxy_control(self) -> ProxyControl:
+        """The proxy as the settings have it."""
+        from tachikoma.proxy.control import ProxyControl
+
+        return ProxyControl(plan=self.proxy_plan(), clock=self.clock)
+
+    async def proxy_status(self) -> ProxyStatus:
+        """Tell whether the proxy runs."""
+        return await self.proxy_control.status()
+
+    async def credential_findings(self) -> Sequence[Finding]:
+        """Ask the sources for a credential as the proxy would: the last one has it, if any has."""
+        from tachikoma.credentials.sources import in_order
+        from tachikoma.credentials.waterfall import ask
+
+        settings = self.settings
+        return await ask(
+            in_order(
+                environment=self.environ,
+                home=self.paths.home,
+                credential_command=settings.credential_command,
+                api_key_command=settings.api_key_command,
+                clock=self.clock,
+            )
+        )
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """The proxy as the heart sees it."""
+        if self.engine_name == "synthetic":
+            from tachikoma.synthetic import SyntheticGateway
+
+            return SyntheticGateway(endpoint=self.proxy_plan().endpoint)
+        return self.proxy_control
+
+    # The heart
+
+    @cached_property
+    def ports(self) -> Ports:
+        """Everything that the heart works through; what takes long to load comes when used."""
+        return Ports(
+            hypervisor=self.hypervisor,
+            images=_later(lambda: self.images),
+            git=self.git,
+            shell=_later(lambda: self.shell),
+            store=self.store,
+            gateway=_later(lambda: self.gateway),
+            clock=self.clock,
+            settings=self.settings,
+        )
+
+    @cached_property
+    def orchestrator(self) -> VmOrchestrator:
+        """The heart."""
+        return VmOrchestrator(ports=self.ports)
+
+
+class _Later:
+    """Stands for a part until its first use: `list` is handed all of them and uses half."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._make(), name)
+
+
+def _later(make: Callable[[], _Part]) -> _Part:
+    return cast("_Part", _Later(make))

@@ -1,0 +1,1 @@
+"""The heart: what a branch's VM goes through from nothing to ready, and back."""

@@ -1,0 +1,60 @@
+"""What the heart needs: the ports of the capability packages together, and the proxy's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tachikoma.git.port import Git
+from tachikoma.host.clock import Clock
+from tachikoma.hypervisor.port import Hypervisor, Images
+from tachikoma.model.events import Report
+from tachikoma.model.settings import Settings
+from tachikoma.model.vm import Endpoint, Network
+from tachikoma.ssh.port import Shell
+from tachikoma.state.port import StateStore
+
+
+class Gateway(Protocol):
+    """The credential proxy as the heart sees it."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens on this host (or will)."""
+        ...
+
+    async def ensure(self, report: Report) -> None:
+        """See to it that the proxy runs and answers. Idempotent; several callers make one proxy.
+
+        Raises:
+            ProxyPortError: something else listens there.
+            ProxyError: it does not come up; details hold its log's last lines.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything that the heart works through, and the settings of this command."""
+
+    hypervisor: Hypervisor
+    images: Images
+    git: Git
+    shell: Shell
+    store: StateStore
+    gateway: Gateway
+    clock: Clock
+    settings: Settings
+
+    @property
+    def image(self) -> str:
+        """The image for new VMs: the user's, else the one that the engine has as its default."""
+        if "base_image" in self.settings.explicit:
+            return self.settings.base_image
+        return self.hypervisor.features.default_image
+
+    @property
+    def network(self) -> Network:
+        """What a VM can reach: as the user says, else as the engine has it by default."""
+        chosen = self.settings.network
+        return Network(chosen) if chosen else self.hypervisor.features.default_network

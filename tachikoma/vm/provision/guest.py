@@ -1,0 +1,328 @@
+"""The provisioning of a VM. Runs in the guest as root: Python 3.9 or newer, no package of ours.
+
+``plan.py`` sends this text as it is and the plan as JSON on standard input, at every start and
+whenever the plan changes. What a user may have changed in the VM is kept; running it again at any
+point is safe. It is one process, since each process costs 50 ms on an emulated CPU. It ends one
+that still runs: a host that was killed cannot stop what it began.
+"""
+
+import fcntl
+import json
+import os
+import pwd
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing it takes a tenth of a second in the guest
+    from typing import Any
+
+    Plan = dict[str, Any]
+
+ROOT = ""
+"""Before every absolute path; only tests set it."""
+DOTGIT = "/mnt/tachikoma/dotgit"
+READY = "/run/tachikoma/ready"
+LOCK = "/run/tachikoma/lock"
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+CLAUDE = "/usr/local/bin/claude"
+TMP_RULES = "/etc/tmpfiles.d/tmp.conf"
+"""Our images have it. Without it, a boot empties /tmp, and nothing may be mounted there before."""
+SOURCE_LINE = '[ -r "$HOME/.tachikoma/env" ] && . "$HOME/.tachikoma/env"'
+PATIENCE_S = 10.0
+PAUSE_S = 0.05
+KILL = 9
+"""signal.SIGKILL; the module takes too long to import."""
+
+GIT_CONFIG = """\
+# Written by tachikoma at every start; your own settings go into ~/.gitconfig.
+# The other worktrees of the repository do not exist here: git must not take them for deleted and
+# prune them. Inodes and owners look different on the two sides of the mount: comparing them
+# would make each side read every file again after the other had looked.
+[safe]
+	directory = *
+[gc]
+	auto = 0
+	worktreePruneExpire = never
+[core]
+	checkStat = minimal
+	trustctime = false
+"""
+
+
+class Failed(Exception):
+    """A step cannot be done; the text says why."""
+
+
+def main() -> int:
+    """Carry out the plan on standard input, telling the host step by step."""
+    plan = json.load(sys.stdin)
+    lock = alone()
+    try:
+        return carry_out(plan)
+    finally:
+        os.ftruncate(lock, 0)
+        os.close(lock)
+
+
+def alone() -> int:
+    """Be the only one who sets this guest up, ending whoever does; gives the lock's descriptor."""
+    way_to("/run/tachikoma")
+    lock = os.open(ROOT + LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            end(os.pread(lock, 20, 0))
+            time.sleep(PAUSE_S)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, b"%d" % os.getpid(), 0)
+    return lock
+
+
+def end(pid: bytes) -> None:
+    """Kill a process that may be gone already."""
+    try:  # noqa: SIM105 - importing contextlib takes long in the guest
+        os.kill(int(pid), KILL)
+    except (ValueError, ProcessLookupError):
+        pass  # it has not written its id yet, or has just ended
+
+
+def carry_out(plan: "Plan") -> int:
+    """Do every step and write down that they are done."""
+    if os.path.lexists(ROOT + READY):
+        os.unlink(ROOT + READY)
+    name = "begin"
+    try:
+        for name, step in STEPS:
+            say("step " + name)
+            step(plan)
+    except (Failed, OSError, KeyError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    write(READY, plan["digest"] + "\n", 0o644, None)
+    say("ready " + plan["digest"])
+    return 0
+
+
+def ssh_key(plan: "Plan") -> None:
+    """Let the host's user in."""
+    owner = owner_of(plan)
+    directory = owner.pw_dir + "/.ssh"
+    private(directory, owner)
+    add_line(directory + "/authorized_keys", plan["public_key"], 0o600, owner)
+
+
+def mounts(plan: "Plan") -> None:
+    """Put every share where the host has it; the git directory by a symlink at its host path.
+
+    Where that path is a directory already (it holds the worktree), it is mounted there.
+    """
+    for tag, path in plan["mounts"]:
+        if tag == "dotgit" and (os.path.islink(ROOT + path) or not os.path.isdir(ROOT + path)):
+            attach(tag, DOTGIT)
+            way_to(os.path.dirname(path))
+            link(DOTGIT, path)
+        else:
+            attach(tag, path)
+    code = owner_of(plan).pw_dir + "/code"
+    if os.path.islink(ROOT + code) or not os.path.exists(ROOT + code):
+        link(plan["worktree"], code)
+
+
+def hostname(plan: "Plan") -> None:
+    """Name the machine after its branch, and let it find itself by that name."""
+    name = plan["hostname"]
+    if read("/etc/hostname").strip() != name:
+        write("/etc/hostname", name + "\n", 0o644, None)
+    if read("/proc/sys/kernel/hostname").strip() != name:
+        with open(ROOT + "/proc/sys/kernel/hostname", "w") as file:
+            file.write(name)
+    lines = read("/etc/hosts").splitlines()
+    kept = [line for line in lines if line.split()[:1] != ["127.0.1.1"]]
+    if [*kept, "127.0.1.1 " + name] != lines:
+        write("/etc/hosts", "\n".join([*kept, "127.0.1.1 " + name]) + "\n", 0o644, None)
+
+
+def environment(plan: "Plan") -> None:
+    """Give the user's login shells their variables, in a file of ours that they source."""
+    owner = owner_of(plan)
+    for directory in (owner.pw_dir + "/.tachikoma", "/var/tmp/cc"):
+        private(directory, owner)
+    write(owner.pw_dir + "/.tachikoma/env", plan["environment"], 0o600, owner)
+    add_line(owner.pw_dir + "/.profile", SOURCE_LINE, 0o644, owner)
+
+
+def git(plan: "Plan") -> None:
+    """Make git here a good neighbour of git on the host, with the same identity."""
+    text = GIT_CONFIG
+    if plan["identity"]:
+        name, email = (git_quoted(value) for value in plan["identity"])
+        text += f"[user]\n\tname = {name}\n\temail = {email}\n"
+    write("/etc/gitconfig", text, 0o644, None)
+
+
+def claude(plan: "Plan") -> None:
+    """See to it that the first screen of Claude Code is a prompt."""
+    if not os.access(ROOT + CLAUDE, os.X_OK):
+        raise Failed("Claude Code is not in this VM's image; build the image anew")
+    owner = owner_of(plan)
+    private(owner.pw_dir + "/.claude", owner)
+    merge(owner.pw_dir + "/.claude.json", plan["first_run"], owner)
+    merge(owner.pw_dir + "/.claude/settings.json", plan["settings"], owner)
+    wrapper = owner.pw_dir + "/.local/bin/claude"
+    if plan["claude_wrapper"]:
+        for directory in (owner.pw_dir + "/.local", owner.pw_dir + "/.local/bin"):
+            if not os.path.isdir(ROOT + directory):
+                os.mkdir(ROOT + directory, 0o755)
+                os.chown(ROOT + directory, owner.pw_uid, owner.pw_gid)
+        write(wrapper, plan["claude_wrapper"], 0o755, owner)
+    elif os.path.lexists(ROOT + wrapper):
+        os.unlink(ROOT + wrapper)
+
+
+def host_keys(plan: "Plan") -> None:
+    """Tell the SSH host key; the image makes one at its first boot, about now."""
+    del plan
+    end = time.monotonic() + PATIENCE_S
+    while not (words := read(HOST_KEY + ".pub").split()):
+        if time.monotonic() > end:
+            raise Failed(f"there is no {HOST_KEY}.pub")
+        time.sleep(PAUSE_S)
+    say(f"hostkey {words[0]} {words[1]}")
+
+
+STEPS = [
+    ("ssh-key", ssh_key),
+    ("mounts", mounts),
+    ("hostname", hostname),
+    ("environment", environment),
+    ("git", git),
+    ("claude", claude),
+    ("host-keys", host_keys),
+]
+
+
+def say(text: str) -> None:
+    """Tell the host."""
+    print("@tachikoma " + text, flush=True)
+
+
+def owner_of(plan: "Plan") -> pwd.struct_passwd:
+    """Look up the user whom the agent works as."""
+    return pwd.getpwnam(plan["user"])
+
+
+def attach(tag: str, path: str) -> None:
+    """Mount a share. Its device may still be on its way in the first second of a boot."""
+    if os.path.ismount(ROOT + path):
+        return
+    if path.startswith(("/tmp/", "/var/tmp/")) and not os.path.exists(ROOT + TMP_RULES):
+        run("systemctl", "start", "systemd-tmpfiles-setup.service")
+    way_to(path)
+    if "virtiofs" not in read("/proc/filesystems"):
+        run("modprobe", "-q", "virtiofs")
+    end = time.monotonic() + PATIENCE_S
+    while run("mount", "-t", "virtiofs", "-o", "nosuid,nodev", tag, ROOT + path) != 0:
+        if os.path.ismount(ROOT + path):
+            return  # by the last act of a run that was ended
+        if time.monotonic() > end:
+            raise Failed(f"the share {tag} cannot be mounted at {path}")
+        time.sleep(PAUSE_S)
+
+
+def way_to(path: str) -> None:
+    """Make what is missing of a directory, and let everybody pass through it and those above."""
+    if path != "/":
+        way_to(os.path.dirname(path))
+    if not os.path.isdir(ROOT + path):
+        os.mkdir(ROOT + path, 0o755)
+    mode = os.stat(ROOT + path).st_mode
+    if not mode & 0o001 and not os.path.ismount(ROOT + path):
+        os.chmod(ROOT + path, mode & 0o7777 | 0o001)
+
+
+def private(path: str, owner: pwd.struct_passwd) -> None:
+    """Have a directory for the user alone."""
+    if not os.path.isdir(ROOT + path):
+        os.mkdir(ROOT + path)
+    os.chown(ROOT + path, owner.pw_uid, owner.pw_gid)
+    os.chmod(ROOT + path, 0o700)
+
+
+def add_line(path: str, line: str, mode: int, owner: pwd.struct_passwd) -> None:
+    """Have a line in a file of the user's."""
+    text = read(path)
+    if line not in text.splitlines():
+        write(
+            path,
+            text + ("" if not text or text.endswith("\n") else "\n") + line + "\n",
+            mode,
+            owner,
+        )
+
+
+def merge(path: str, ours: "Plan", owner: pwd.struct_passwd) -> None:
+    """Have our values in a JSON file; what else is there stays. A broken file is made anew."""
+    try:
+        kept = json.loads(read(path))
+    except ValueError:
+        kept = {}
+    merged = merged_with(kept if isinstance(kept, dict) else {}, ours)
+    write(path, json.dumps(merged, indent=2) + "\n", 0o600, owner)
+
+
+def merged_with(kept: "Plan", ours: "Plan") -> "Plan":
+    """Give ``kept`` with the values of ``ours``, objects merged in depth."""
+    result = dict(kept)
+    for key, value in ours.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = merged_with(old, value)
+        result[key] = value
+    return result
+
+
+def git_quoted(text: str) -> str:
+    """Give a value as git's configuration files spell it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
+
+
+def read(path: str) -> str:
+    """Give the text of a file, empty if there is none."""
+    try:
+        with open(ROOT + path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def write(path: str, text: str, mode: int, owner: "pwd.struct_passwd | None") -> None:
+    """Put a file in place, whole or not at all."""
+    new = ROOT + path + ".new"
+    with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+        if owner is not None:
+            os.fchown(file.fileno(), owner.pw_uid, owner.pw_gid)
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+    os.replace(new, ROOT + path)
+
+
+def link(target: str, path: str) -> None:
+    """Have a symlink, in place of one that may be there."""
+    if os.path.islink(ROOT + path):
+        if os.readlink(ROOT + path) == target:
+            return
+        os.unlink(ROOT + path)
+    os.symlink(target, ROOT + path)
+
+
+def run(*argv: str) -> int:
+    """Run a program to its end and give its exit status."""
+    return os.spawnvp(os.P_WAIT, argv[0], argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

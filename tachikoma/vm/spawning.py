@@ -1,0 +1,249 @@
+"""One spawn: a VM brought from whatever phase it is in to READY."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from tachikoma.git.port import Repository
+from tachikoma.model.errors import (
+    BootTimeoutError,
+    VmNotRunningError,
+    VmStateError,
+)
+from tachikoma.model.events import Notice, Report, StepEnded, StepStarted
+from tachikoma.model.names import slugify
+from tachikoma.model.vm import Endpoint, Launch, Mount, VmState
+from tachikoma.ssh.port import Login
+from tachikoma.state.port import VmRecord
+from tachikoma.vm import sighting
+from tachikoma.vm.lifecycle import Goal, Phase, Step, decide
+from tachikoma.vm.ports import Ports
+from tachikoma.vm.provision.plan import Site, make_plan, mounts_for, plan_digest
+from tachikoma.vm.provision.run import provision
+from tachikoma.vm.readiness import Requirement, wait_for
+from tachikoma.vm.requests import How
+
+_BANNER_S = 2.0
+_TOKEN_BYTES = 32
+_TOKENS_KEPT = 2
+"""A session that began before the VM was provisioned anew still shows the token before."""
+_LONGEST_HOST_NAME = 40
+
+_WORDS = {
+    Step.CLONE: "Making the VM's disk",
+    Step.START: "Starting the VM",
+    Step.AWAIT: "Booting",
+    Step.PROVISION: "Setting up the VM",
+}
+
+
+class Spawning:
+    """Does what the table says until the VM is READY. Its caller holds the VM's lock."""
+
+    def __init__(
+        self, *, ports: Ports, repository: Repository, record: VmRecord, report: Report
+    ) -> None:
+        self._ports = ports
+        self._repository = repository
+        self._record = record
+        self._report = report
+        self._created = self._started = self._provisioned = False
+        self._proxy_ensured = False
+        self._endpoint: Endpoint | None = None
+        self._steps: list[tuple[str, float]] = []
+
+    @property
+    def how(self) -> How:
+        """What it took."""
+        if self._created:
+            return How.CREATED
+        if self._started:
+            return How.STARTED
+        return How.PROVISIONED if self._provisioned else How.RECONNECTED
+
+    @property
+    def steps(self) -> tuple[tuple[str, float], ...]:
+        """The steps done, with their seconds."""
+        return tuple(self._steps)
+
+    async def bring_up(self) -> Login:
+        """Act until the VM is READY and its SSH server answers; gives the way in.
+
+        Raises:
+            VmStateError: the engine says something that we do not know.
+            BootTimeoutError: the guest did not come up in time; the VM is stopped.
+        """
+        phase = await self._observe()
+        while (step := decide(Goal.READY, phase)) is not Step.DONE:
+            async with self._timed(step):
+                phase = await self._act(step)
+        await self._ensure_proxy()
+        endpoint = self._endpoint or await self._ssh_answers()
+        self._note(last_used=self._ports.clock.now())
+        return self._ports.shell.login(self._record.name, endpoint, self._ports.settings.ssh_user)
+
+    async def _observe(self) -> Phase:
+        async def expected() -> str:
+            return plan_digest(await self._site(), "".join(self._record.token_hashes[:1]))
+
+        return await sighting.closely(self._ports.hypervisor, self._record.name, expected)
+
+    async def _act(self, step: Step) -> Phase:
+        match step:
+            case Step.CLONE:
+                await self._clone()
+                return Phase.STOPPED
+            case Step.START:
+                await self._start()
+                return Phase.BOOTING
+            case Step.AWAIT:
+                await self._await_boot()
+                return Phase.BARE if self._started else await self._observe()
+            case Step.PROVISION:
+                await self._provision()
+                self._endpoint = await self._ssh_answers()
+                return Phase.READY
+            case _:
+                vm, log = self._record.name, self._ports.hypervisor.log_of(self._record.name)
+                raise VmStateError(
+                    f"{vm} is in a state that tachikoma does not know",
+                    hint=f"nothing was done; see {log}",
+                )
+
+    async def _clone(self) -> None:
+        """Clone the image, built first where the engine can and it is not there."""
+        ports, image = self._ports, self._ports.image
+        if image not in {info.name for info in await ports.images.images()} and (
+            ports.hypervisor.features.build_images.available
+            and image == ports.hypervisor.features.default_image
+        ):
+            self._report(Notice(f"there is no image {image} yet: building it, once"))
+            await ports.images.build(image, rebuild=False, report=self._report)
+        await ports.hypervisor.clone(image, self._record.name)
+        self._created = True
+
+    async def _start(self) -> None:
+        """Start the engine first, and see to the proxy while the guest boots."""
+        ports, vm = self._ports, self._record.name
+        mounts = mounts_for(self._record.worktree, self._repository.git_dir)
+        settings = ports.settings
+        await ports.hypervisor.configure(vm, cpus=settings.vm_cpus, memory_mib=settings.vm_memory)
+        self._note(mounts=mounts, token_hashes=())
+        launch = Launch(
+            mounts=tuple(Mount(tag, path) for tag, path in mounts),
+            network=ports.network,
+            proxy=ports.gateway.endpoint if settings.credential_proxy else None,
+            display=settings.vm_display,
+        )
+        await ports.hypervisor.start(vm, launch)
+        self._started = True
+        await self._ensure_proxy()
+
+    async def _await_boot(self) -> None:
+        """Wait for the guest's agent; a VM that does not come up does not stay on."""
+        hypervisor, vm = self._ports.hypervisor, self._record.name
+
+        async def still_boots() -> bool:
+            info = await hypervisor.find(vm)
+            if info is None or info.state is not VmState.RUNNING:
+                raise VmNotRunningError(f"{vm} stopped while it booted", hint=hint)
+            return False
+
+        async def has_address() -> bool:
+            return await hypervisor.address(vm) is not None or await still_boots()
+
+        async def agent_answers() -> bool:
+            return await hypervisor.agent_ready(vm) or await still_boots()
+
+        hint = f"the guest's console is in {hypervisor.log_of(vm)}"
+        await self._or_stop(
+            Requirement("has an address", hint, has_address),
+            Requirement("its guest agent answers", hint, agent_answers),
+        )
+
+    async def _ssh_answers(self) -> Endpoint:
+        """Wait for the SSH banner; costs nothing on a VM that has been up for a while."""
+        hypervisor, vm, shell = self._ports.hypervisor, self._record.name, self._ports.shell
+        found: list[Endpoint] = []
+
+        async def banner() -> bool:
+            endpoint = await hypervisor.address(vm)
+            if endpoint is None or not await shell.answers(endpoint, deadline_s=_BANNER_S):
+                return False
+            found.append(endpoint)
+            return True
+
+        hint = f"the guest's console is in {hypervisor.log_of(vm)}"
+        await self._or_stop(Requirement("its SSH server answers", hint, banner))
+        return found[0]
+
+    async def _or_stop(self, *requirements: Requirement) -> None:
+        ports, vm = self._ports, self._record.name
+        try:
+            await wait_for(
+                requirements,
+                vm=vm,
+                deadline_s=ports.settings.boot_timeout_secs,
+                clock=ports.clock,
+                report=self._report,
+            )
+        except BootTimeoutError:
+            await ports.hypervisor.stop(vm, grace_s=0)
+            raise
+
+    async def _provision(self) -> None:
+        ports, vm = self._ports, self._record.name
+        await self._ensure_proxy()
+        token = f"tachikoma-{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        plan = make_plan(await self._site(), token=token)
+        findings = await provision(
+            ports.hypervisor,
+            vm,
+            plan,
+            deadline_s=ports.settings.boot_timeout_secs,
+            report=self._report,
+        )
+        ports.shell.pin(vm, findings.host_keys)
+        # Last of all: the VM counts as READY only with the token whose hash comes first here. One
+        # whose spawn was killed before this line is set up again, whatever its guest has got to.
+        self._note(token_hashes=(plan.token_hash, *self._record.token_hashes)[:_TOKENS_KEPT])
+        self._provisioned = True
+
+    async def _site(self) -> Site:
+        ports, record = self._ports, self._record
+        identity = await ports.git.identity(record.worktree)
+        proxy = ports.hypervisor.proxy_endpoint(ports.gateway.endpoint)
+        return Site(
+            user=ports.settings.ssh_user,
+            hostname=slugify(record.branch, longest=_LONGEST_HOST_NAME),
+            branch=record.branch,
+            worktree=record.worktree,
+            mounts=record.mounts,
+            public_key=ports.shell.ensure_key(),
+            identity=None if identity is None else (identity.name, identity.email),
+            proxy_url=f"http://{proxy}" if ports.settings.credential_proxy else "",
+            claude_flags=ports.settings.claude_flags,
+        )
+
+    async def _ensure_proxy(self) -> None:
+        if self._ports.settings.credential_proxy and not self._proxy_ensured:
+            await self._ports.gateway.ensure(self._report)
+            self._proxy_ensured = True
+
+    def _note(self, **changes: object) -> None:
+        """Change the record, here and in the file."""
+        with self._ports.store.edit() as ledger:
+            self._record = replace(ledger.vms.get(self._record.name, self._record), **changes)  # type: ignore[arg-type]  # the names are those of VmRecord
+            ledger.put(self._record)
+
+    @asynccontextmanager
+    async def _timed(self, step: Step) -> AsyncIterator[None]:
+        begun = self._ports.clock.monotonic()
+        self._report(StepStarted(step.value, _WORDS.get(step, step.value)))
+        yield
+        seconds = self._ports.clock.monotonic() - begun
+        self._steps.append((step.value, seconds))
+        self._report(StepEnded(step.value, seconds))

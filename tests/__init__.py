@@ -1,0 +1,1 @@
+"""The tests: unit (mirrors the package), contract (one suite a port), flows, live."""

@@ -1,0 +1,1 @@
+"""From a door to the engine and back."""

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tachikoma.host.clock import FakeClock, SystemClock
+from tachikoma.hypervisor.qemu.argv import Accelerator, Share, Wiring
+from tachikoma.hypervisor.qemu.machine import Machine, Machines, socket_directory
+from tachikoma.hypervisor.qemu.power import Power, hardware_of
+from tachikoma.model.errors import HypervisorError
+from tachikoma.model.names import VmName
+from tachikoma.model.vm import Launch, Mount, Network
+
+VM = VmName("tachikoma-app-main")
+MACHINE = Machine(VM, "u-1", "52:54:00:01:02:03", "debian", Path("/i/d"), "quiet", 4, 8192)
+
+
+def power_at(tmp_path: Path, runtime: Path) -> tuple[Power, Machines]:
+    clock = SystemClock()
+    machines = Machines(directory=tmp_path / "vms", clock=clock)
+    power = Power(machines=machines, runtime=runtime, verdict=tmp_path / "kvm.json", clock=clock)
+    return power, machines
+
+
+def test_hardware_is_the_machine_with_its_image_and_mounts() -> None:
+    launch = Launch(mounts=(Mount("code", Path("/src")),), network=Network.OPEN)
+    hardware = hardware_of(MACHINE, launch, Path("/run/s"), Accelerator.TCG)
+    assert hardware.kernel == Path("/i/d/vmlinuz")
+    assert hardware.initrd == Path("/i/d/initrd.img")
+    assert (hardware.cpus, hardware.memory_mib, hardware.mac) == (4, 8192, MACHINE.mac)
+    assert hardware.wiring == Wiring(Network.OPEN, None, "")
+    assert hardware.shares == (Share("code", Path("/run/s/share0.sock")),)
+
+
+async def test_switching_off_what_never_ran_does_nothing(tmp_path: Path) -> None:
+    power, _ = power_at(tmp_path, tmp_path / "run")
+    await power.off(VM, grace_s=10)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_start_that_does_not_get_on_is_told_when_switching_off(tmp_path: Path) -> None:
+    machines = Machines(directory=tmp_path / "vms", clock=FakeClock())
+    power = Power(
+        machines=machines, runtime=tmp_path / "r", verdict=tmp_path / "v", clock=FakeClock()
+    )
+    async with machines.claimed(VM, make=True):
+        with pytest.raises(HypervisorError, match="another process is making"):
+            await power.off(VM, grace_s=0)
+
+
+async def test_sockets_of_a_stopped_vm_go_away_with_its_record(tmp_path: Path) -> None:
+    power, machines = power_at(tmp_path, tmp_path / "run")
+    sockets = socket_directory(tmp_path / "run", VM)
+    sockets.mkdir(parents=True)
+    (sockets / "agent.sock").touch()
+    async with machines.claimed(VM, make=True) as home:
+        home.run.write_text("{}")
+    power.clear_sockets(VM)
+    assert not sockets.exists()
+    assert not home.run.exists()
+
+
+@pytest.mark.live
+async def test_a_path_too_long_for_a_socket_is_named_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    power, machines = power_at(tmp_path, tmp_path / ("long" * 20))
+    async with machines.claimed(VM, make=True):
+        machines.save(MACHINE)
+    with pytest.raises(HypervisorError, match="too long for a socket"):
+        await power.on(MACHINE, Launch())
+    assert machines.running(VM) is None

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import pwd
+import signal
+import stat
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tachikoma.vm.provision import guest
+from tachikoma.vm.provision.plan import make_plan
+from tests.unit.vm.provision.test_plan import SITE
+
+HOST_KEY = "ssh-ed25519 AAAAC3 root@guest\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A guest's file system as far as the script touches it, and a user of it who is us."""
+    user = pwd.struct_passwd(
+        ("admin", "x", os.geteuid(), os.getegid(), "", "/home/admin", "/bin/sh")
+    )
+    for directory in (
+        "etc/ssh",
+        "home/admin",
+        "proc/sys/kernel",
+        "usr/local/bin",
+        "var/tmp",
+        "run",
+    ):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/hostname").write_text("tachikoma\n")
+    (tmp_path / "proc/filesystems").write_text("nodev\tvirtiofs\n")
+    (tmp_path / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 tachikoma\n")
+    (tmp_path / "etc/ssh/ssh_host_ed25519_key.pub").write_text(HOST_KEY)
+    (tmp_path / "usr/local/bin/claude").touch(mode=0o755)
+    monkeypatch.setattr(guest, "ROOT", str(tmp_path))
+    monkeypatch.setattr(guest, "owner_of", lambda _plan: user)
+    monkeypatch.setattr(guest, "run", lambda *_argv: 0)
+    return tmp_path
+
+
+def carry_out(monkeypatch: pytest.MonkeyPatch, **changes: object) -> int:
+    plan = make_plan(replace(SITE, **changes), token="tachikoma-token")  # type: ignore[arg-type]  # names of Site
+    monkeypatch.setattr("sys.stdin", io.StringIO(plan.stdin.decode()))
+    return guest.main()
+
+
+def test_a_fresh_guest_has_everything_in_its_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert carry_out(monkeypatch) == 0
+    home = root / "home/admin"
+    assert (home / ".ssh/authorized_keys").read_text() == SITE.public_key + "\n"
+    assert (root / "home/u/app/.git").readlink() == Path("/mnt/tachikoma/dotgit")
+    assert (home / "code").readlink() == SITE.worktree
+    assert (root / "etc/hostname").read_text() == "topic\n"
+    assert (root / "etc/hosts").read_text() == "127.0.0.1 localhost\n127.0.1.1 topic\n"
+    assert "ANTHROPIC_API_KEY=tachikoma-token" in (home / ".tachikoma/env").read_text()
+    assert stat.S_IMODE((home / ".tachikoma/env").stat().st_mode) == 0o600
+    assert 'name = "Ada Lovelace"' in (root / "etc/gitconfig").read_text()
+    assert json.loads((home / ".claude.json").read_text())["hasCompletedOnboarding"] is True
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "@tachikoma step ssh-key"
+    assert "@tachikoma hostkey ssh-ed25519 AAAAC3" in said
+    assert said[-1] == "@tachikoma ready " + (root / "run/tachikoma/ready").read_text().strip()
+
+
+def test_the_second_time_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot() -> dict[str, str]:
+        return {
+            str(each): str(each.readlink()) if each.is_symlink() else each.read_text()
+            for each in sorted(root.rglob("*"))
+            if each.is_symlink() or each.is_file()
+        }
+
+    carry_out(monkeypatch)
+    before = snapshot()
+    assert carry_out(monkeypatch) == 0
+    assert snapshot() == before
+
+
+@pytest.mark.live
+def test_an_earlier_run_that_still_goes_on_is_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "run/tachikoma").mkdir()
+    lock = root / "run/tachikoma/lock"
+    with (
+        lock.open("wb") as file,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[file.fileno()]) as earlier,
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(b"%d" % earlier.pid)
+        file.close()
+        assert carry_out(monkeypatch) == 0
+        assert earlier.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_what_the_user_changed_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = root / "home/admin"
+    (home / ".profile").write_text("export EDITOR=vi")
+    (home / ".claude").mkdir()
+    (home / ".claude/settings.json").write_text('{"model": "opus"}')
+    (home / ".claude.json").write_text('{"projects": {"/x": {"a": 1}}, "theme": "dark"}')
+    carry_out(monkeypatch)
+    assert (home / ".profile").read_text() == f"export EDITOR=vi\n{guest.SOURCE_LINE}\n"
+    assert json.loads((home / ".claude/settings.json").read_text())["model"] == "opus"
+    first_run = json.loads((home / ".claude.json").read_text())
+    assert first_run["projects"]["/x"] == {"a": 1}
+    assert first_run["theme"] == "dark"
+
+
+@pytest.mark.parametrize("broken", ["", "{", "[]", "\udcff"])
+def test_a_broken_json_file_is_made_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    file = root / "home/admin/.claude.json"
+    file.write_bytes(broken.encode("utf-8", "surrogateescape"))
+    assert carry_out(monkeypatch) == 0
+    assert json.loads(file.read_text())["hasCompletedOnboarding"] is True
+
+
+def test_a_share_that_cannot_be_mounted_fails_its_step(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guest, "run", lambda *_argv: 32)
+    monkeypatch.setattr(guest, "PATIENCE_S", 0.0)
+    assert carry_out(monkeypatch) == 1
+    said = capsys.readouterr()
+    assert "mounts: the share code cannot be mounted at /home/u/app-topic" in said.err
+    assert not (root / "run/tachikoma/ready").exists()
+
+
+def test_an_image_without_claude_code_is_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "usr/local/bin/claude").unlink()
+    assert carry_out(monkeypatch) == 1
+    assert "build the image anew" in capsys.readouterr().err
+
+
+def test_flags_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = root / "home/admin/.local/bin/claude"
+    carry_out(monkeypatch, claude_flags=("--verbose",))
+    assert "--verbose" in wrapper.read_text()
+    assert os.access(wrapper, os.X_OK)
+    carry_out(monkeypatch)
+    assert not wrapper.exists()
+
+
+def test_a_directory_that_holds_the_worktree_gets_the_mount_itself(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached: list[tuple[str, ...]] = []
+    (root / "src/app.git").mkdir(parents=True)
+
+    def run(*argv: str) -> int:
+        attached.append(argv[-2:])
+        return 0
+
+    monkeypatch.setattr(guest, "run", run)
+    carry_out(monkeypatch, mounts=(("dotgit", Path("/src/app.git")),))
+    assert attached == [("dotgit", f"{root}/src/app.git")]
+
+
+@given(st.text(st.characters(codec="utf-8", min_codepoint=32)))
+def test_git_reads_back_any_name(text: str) -> None:
+    quoted = guest.git_quoted(text)
+    assert quoted[1:-1].replace('\\"', '"').replace("\\\\", "\\") == text

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tachikoma.model.errors import BootTimeoutError, ImageNotFoundError, ProxyError, VmStateError
+from tachikoma.model.events import Notice, StepEnded, StepProgress, StepStarted
+from tachikoma.model.names import VmName
+from tachikoma.model.settings import Settings
+from tachikoma.model.vm import Endpoint, Launch, Mount, Network, VmState
+from tachikoma.state.port import VmRecord
+from tachikoma.vm.ports import Ports
+from tachikoma.vm.requests import How
+from tachikoma.vm.spawning import Spawning
+from tests.unit.vm.conftest import REPOSITORY, Bench
+
+NAME = VmName("tachikoma-app-main")
+SETTINGS = Settings(boot_timeout_secs=30)
+
+
+@pytest.fixture
+def record(bench: Bench) -> VmRecord:
+    """Have the record that the orchestrator claims before it brings a VM up."""
+    made = VmRecord(
+        name=NAME,
+        repository=bench.repository.git_dir,
+        repository_name="app",
+        branch="main",
+        worktree=REPOSITORY,
+        engine="synthetic",
+        image="synthetic",
+        created=1.0,
+        last_used=1.0,
+    )
+    with bench.store.edit() as ledger:
+        ledger.put(made)
+    return made
+
+
+def spawning(bench: Bench, record: VmRecord, settings: Settings = SETTINGS) -> Spawning:
+    ports = Ports(
+        hypervisor=bench.engine,
+        images=bench.engine,
+        git=bench.git,
+        shell=bench.shell,
+        store=bench.store,
+        gateway=bench.gateway,
+        clock=bench.clock,
+        settings=settings,
+    )
+    return Spawning(
+        ports=ports, repository=bench.repository, record=record, report=bench.said.append
+    )
+
+
+async def test_each_step_is_told_as_it_begins_and_as_it_ends(
+    bench: Bench, record: VmRecord
+) -> None:
+    work = spawning(bench, record)
+    await work.bring_up()
+    told = [event for event in bench.said if isinstance(event, StepStarted | StepEnded)]
+    names = ["clone", "start", "await", "provision"]
+    assert [event.name for event in told] == [name for name in names for _ in range(2)]
+    assert [event.text for event in told if isinstance(event, StepStarted)] == [
+        "Making the VM's disk",
+        "Starting the VM",
+        "Booting",
+        "Setting up the VM",
+    ]
+    assert work.steps == tuple((e.name, e.seconds) for e in told if isinstance(e, StepEnded))
+    assert dict(work.steps)["await"] >= 5
+
+
+async def test_the_way_in_is_the_vms_address_as_the_settings_user(
+    bench: Bench, record: VmRecord
+) -> None:
+    login = await spawning(bench, record, replace(SETTINGS, ssh_user="ada")).bring_up()
+    assert login == bench.shell.login(NAME, Endpoint("127.0.0.1", 20_022), "ada")
+    assert bench.guest.plans[-1][1]["user"] == "ada"
+
+
+async def test_a_start_gives_the_vm_what_the_settings_say(bench: Bench, record: VmRecord) -> None:
+    started: list[Launch] = []
+    start = bench.engine.start
+
+    async def listening(vm: VmName, launch: Launch) -> None:
+        started.append(launch)
+        await start(vm, launch)
+
+    bench.engine.start = listening  # type: ignore[method-assign]  # to see what it is told
+    settings = replace(
+        SETTINGS,
+        vm_cpus=3,
+        vm_memory=1024,
+        network="open",
+        vm_display="gtk",
+        credential_proxy=False,
+    )
+    await spawning(bench, record, settings).bring_up()
+    info = await bench.engine.find(NAME)
+    assert info is not None
+    assert (info.cpus, info.memory_mib) == (3, 1024)
+    assert started == [
+        Launch(mounts=(Mount("code", REPOSITORY),), network=Network.OPEN, proxy=None, display="gtk")
+    ]
+
+
+async def test_the_record_keeps_mounts_time_of_use_and_the_hash_of_the_vms_token(
+    bench: Bench, record: VmRecord
+) -> None:
+    await spawning(bench, record).bring_up()
+    kept = bench.store.read().vms[NAME]
+    (line,) = (
+        line
+        for line in bench.guest.plans[-1][1]["environment"].splitlines()
+        if line.startswith("export ANTHROPIC_API_KEY=")
+    )
+    token = line.partition("=")[2]
+    assert kept == replace(
+        record,
+        mounts=(("code", REPOSITORY),),
+        token_hashes=(hashlib.sha256(token.encode()).hexdigest(),),
+        last_used=bench.clock.now(),
+    )
+
+
+async def test_a_vm_that_is_booting_already_is_awaited_and_set_up(
+    bench: Bench, record: VmRecord
+) -> None:
+    await bench.engine.clone("synthetic", NAME)
+    await bench.engine.start(NAME, Launch())
+    work = spawning(bench, record)
+    await work.bring_up()
+    assert [name for name, _ in work.steps] == ["await", "provision"]
+    assert work.how is How.PROVISIONED
+
+
+async def test_a_ready_vm_takes_no_step_but_the_proxy_is_seen_to(
+    bench: Bench, record: VmRecord
+) -> None:
+    await spawning(bench, record).bring_up()
+    bench.gateway.ensured = 0
+    work = spawning(bench, bench.store.read().vms[NAME])
+    await work.bring_up()
+    assert (work.how, work.steps, bench.gateway.ensured) == (How.RECONNECTED, (), 1)
+
+
+async def test_an_ssh_server_that_never_answers_stops_the_vm(
+    bench: Bench, record: VmRecord
+) -> None:
+    bench.shell.listening.clear()
+    work = spawning(bench, record)
+    with pytest.raises(BootTimeoutError, match="its SSH server answers") as caught:
+        await work.bring_up()
+    assert caught.value.hint == f"the guest's console is in {bench.engine.log_of(NAME)}"
+    assert StepProgress("its SSH server answers") in bench.said
+    info = await bench.engine.find(NAME)
+    assert info is not None
+    assert info.state is VmState.STOPPED
+
+
+async def test_an_unknown_state_is_refused_before_anything_is_done(
+    bench: Bench, record: VmRecord
+) -> None:
+    await bench.engine.clone("synthetic", NAME)
+    bench.engine.put_state(NAME, VmState.UNKNOWN)
+    bench.engine.calls.clear()
+    with pytest.raises(VmStateError, match="tachikoma does not know"):
+        await spawning(bench, record).bring_up()
+    assert (bench.engine.calls, bench.gateway.ensured) == ([], 0)
+
+
+async def test_only_the_default_image_is_built_when_it_is_missing(
+    bench: Bench, record: VmRecord
+) -> None:
+    settings = replace(SETTINGS, base_image="own", explicit=frozenset({"base_image"}))
+    with pytest.raises(ImageNotFoundError, match="there is no image own"):
+        await spawning(bench, record, settings).bring_up()
+    assert "build own" not in bench.engine.calls
+    await bench.engine.delete_image("synthetic", used_by=())
+    await spawning(bench, record).bring_up()
+    assert Notice("there is no image synthetic yet: building it, once") in bench.said
+
+
+async def test_the_proxy_is_seen_to_while_the_guest_boots(bench: Bench, record: VmRecord) -> None:
+    bench.gateway.failure = ProxyError("no proxy", hint="look")
+    with pytest.raises(ProxyError):
+        await spawning(bench, record).bring_up()
+    info = await bench.engine.find(NAME)
+    assert info is not None
+    assert info.state is VmState.RUNNING
+    assert bench.guest.plans == []
+
+
+async def test_a_linked_worktree_is_shown_with_its_git_directory(bench: Bench) -> None:
+    worktree = await bench.git.ensure_worktree(bench.repository, "topic", None)
+    record = VmRecord(
+        name=VmName("tachikoma-app-topic"),
+        repository=bench.repository.git_dir,
+        repository_name="app",
+        branch="topic",
+        worktree=worktree.path,
+        engine="synthetic",
+        image="synthetic",
+        created=1.0,
+        last_used=1.0,
+    )
+    await spawning(bench, record).bring_up()
+    plan = bench.guest.plans[-1][1]
+    assert [(tag, Path(path)) for tag, path in plan["mounts"]] == [
+        ("code", worktree.path),
+        ("dotgit", bench.repository.git_dir),
+    ]
