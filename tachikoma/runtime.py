@@ -171,7 +171,12 @@ class Runtime:
             return self._synthetic_engine
         from tachikoma.hypervisor.qemu.engine import Qemu
 
-        return Qemu(data=self.paths.data, runtime=self.paths.runtime, clock=self.clock)
+        return Qemu(
+            data=self.paths.data,
+            runtime=self.paths.runtime,
+            clock=self.clock,
+            snapshots=self.settings.instant_spawn,
+        )
 
     @cached_property
     def images(self) -> Images:

@@ -58,6 +58,17 @@ class Hypervisor(Protocol):
         """
         ...
 
+    async def warm(self, image: str, *, cpus: int, memory_mib: int, report: Report) -> None:
+        """Make what lets new VMs of ``image`` and this size start at once. Idempotent.
+
+        Does nothing where the engine has no such thing (``features.instant_spawn``).
+
+        Raises:
+            ImageNotFoundError: no image of that name.
+            HypervisorError, DiskFullError: it cannot be made; VMs start by booting all the same.
+        """
+        ...
+
     async def start(self, vm: VmName, launch: Launch) -> None:
         """Start ``vm`` and come back as soon as the engine runs it; the guest boots meanwhile.
 

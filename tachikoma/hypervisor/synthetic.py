@@ -102,6 +102,7 @@ class Synthetic:
         return Features(
             engine=ENGINE,
             suspend=self._suspend,
+            instant_spawn=_AVAILABLE,
             proxy_network=_AVAILABLE,
             build_images=_AVAILABLE,
             default_network=Network.PROXY,
@@ -145,6 +146,13 @@ class Synthetic:
         self._enter("configure", vm)
         with self._keeper.edit() as world:
             world.vms[vm] = replace(_vm(world, vm), cpus=cpus, memory_mib=memory_mib)
+
+    async def warm(self, image: str, *, cpus: int, memory_mib: int, report: Report) -> None:
+        """Look whether there is such an image; its VMs boot when their time has come."""
+        del cpus, memory_mib, report
+        self._enter("warm")
+        if image not in self._keeper.read().images:
+            raise _no_image(image)
 
     async def start(self, vm: VmName, launch: Launch) -> None:
         """Start ``vm``; its agent answers after the boot time. Does nothing if it runs.

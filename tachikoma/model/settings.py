@@ -46,4 +46,6 @@ class Settings:
     """Ours: which engine runs the VMs; auto takes Tart on macOS and QEMU on Linux."""
     network: Literal["proxy", "open"] | None = None
     """Ours: what a VM can reach; None takes the engine's default (proxy on QEMU)."""
+    instant_spawn: bool = True
+    """Ours: new VMs go on from a memory snapshot of a booted one, where the engine can."""
     explicit: frozenset[str] = field(default_factory=frozenset)

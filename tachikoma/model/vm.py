@@ -75,13 +75,17 @@ class VmInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """One base image. ``created`` is seconds since the epoch; ``contents`` says what is inside."""
+    """One base image. ``created`` is seconds since the epoch; ``contents`` says what is inside.
+
+    ``snapshot_bytes`` is what the snapshots take from which its VMs start; 0 if there are none.
+    """
 
     name: str
     size_bytes: int
     created: float
     digest: str
     contents: dict[str, str] = field(default_factory=dict)
+    snapshot_bytes: int = 0
 
 
 Stream = Literal["stdout", "stderr"]
@@ -120,6 +124,7 @@ class Features:
 
     engine: str
     suspend: Feature
+    instant_spawn: Feature
     proxy_network: Feature
     build_images: Feature
     default_network: Network

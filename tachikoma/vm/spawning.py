@@ -9,7 +9,10 @@ from dataclasses import replace
 
 from tachikoma.git.port import Repository
 from tachikoma.model.errors import (
+    AgentError,
     BootTimeoutError,
+    DiskFullError,
+    HypervisorError,
     VmNotRunningError,
     VmStateError,
 )
@@ -122,8 +125,22 @@ class Spawning:
         ):
             self._report(Notice(f"there is no image {image} yet: building it, once"))
             await ports.images.build(image, rebuild=False, report=self._report)
+        await self._warm(image)
         await ports.hypervisor.clone(image, self._record.name)
         self._created = True
+
+    async def _warm(self, image: str) -> None:
+        """See to the snapshot that this VM and later ones start from; they can do without."""
+        ports, settings = self._ports, self._ports.settings
+        if not (settings.instant_spawn and ports.hypervisor.features.instant_spawn.available):
+            return
+        cpus, memory_mib = settings.vm_cpus, settings.vm_memory
+        try:
+            await ports.hypervisor.warm(
+                image, cpus=cpus, memory_mib=memory_mib, report=self._report
+            )
+        except (HypervisorError, AgentError, DiskFullError) as error:
+            self._report(Notice(f"this VM starts by booting: {error.message}"))
 
     async def _start(self) -> None:
         """Start the engine first, and see to the proxy while the guest boots."""

@@ -12,11 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from tachikoma.model.vm import Endpoint, Network
 
 GUEST_PROXY_HOST = "10.0.2.100"
 """Where guests find the credential proxy: an address that QEMU itself answers."""
+MEMORY = "/proc/self/fd/{memory}"
+"""The guest's memory; the launcher puts the number of its memfd there."""
+BIRTH_PORT = "org.tachikoma.birth"
+"""Where a machine restored from a snapshot is told who it is."""
 SHARE_SLOTS = 8
 MOST_SHARES = 20
 DEFAULT_CMDLINE = "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet systemd.show_status=0"
@@ -79,7 +84,10 @@ class Hardware:
     wiring: Wiring
     monitor: Path
     agent: Path
+    birth: Path
     shares: tuple[Share, ...] = ()
+    incoming: bool = False
+    """Wait, paused, for a saved state in place of booting; shares are plugged in afterwards."""
     accelerator: Accelerator = Accelerator.TCG
     disk: str = "disk.qcow2"
     console: str = "console.log"
@@ -100,7 +108,8 @@ def qemu_argv(program: str, hardware: Hardware) -> list[str]:
         *_disk(hardware),
         *_card(hardware),
         *("-device", "virtio-rng-pci,bus=pcie.0,addr=0x5"),
-        *_shares(hardware.shares),
+        *_slots(hardware.shares),
+        *(("-S", "-incoming", "defer") if hardware.incoming else _shares(hardware.shares)),
     ]
 
 
@@ -178,8 +187,10 @@ def _processor(hardware: Hardware) -> list[str]:
         *_engine(hardware.accelerator),
         *("-smp", f"cpus={hardware.cpus}"),
         *("-m", size),
-        # Shared with the virtiofsd daemons; takes host memory only as the guest uses it.
-        *("-object", f"memory-backend-memfd,id=mem,size={size},share=on"),
+        # Shared with the virtiofsd daemons; takes host memory only as the guest uses it. It is a
+        # memfd of the launcher's, opened by a name: only memory with a name can stay behind when
+        # a machine's state is saved, and it may hold a saved memory before QEMU begins.
+        *("-object", f"memory-backend-file,id=mem,size={size},share=on,mem-path={MEMORY}"),
     ]
 
 
@@ -194,14 +205,17 @@ def _boot(hardware: Hardware) -> list[str]:
 
 
 def _channels(hardware: Hardware) -> list[str]:
-    """The monitor, by which we talk to QEMU, and the line to the agent in the guest."""
+    """The monitor, on which the launcher listens already, and two lines into the guest."""
     agent = "virtserialport,bus=channels.0,nr=1,chardev=agent,name=org.qemu.guest_agent.0"
+    birth = f"virtserialport,bus=channels.0,nr=2,chardev=birth,name={BIRTH_PORT}"
     return [
-        *("-chardev", f"socket,id=monitor,path={_escaped(hardware.monitor)},server=on,wait=off"),
+        *("-chardev", "socket,id=monitor,fd={monitor},server=on,wait=off"),
         *("-mon", "chardev=monitor,mode=control"),
         *("-device", "virtio-serial-pci,id=channels,bus=pcie.0,addr=0x4"),
         *("-chardev", f"socket,id=agent,path={_escaped(hardware.agent)},server=on,wait=off"),
         *("-device", agent),
+        *("-chardev", f"socket,id=birth,path={_escaped(hardware.birth)},server=on,wait=off"),
+        *("-device", birth),
     ]
 
 
@@ -242,21 +256,38 @@ def netdev(wiring: Wiring) -> str:
     return ",".join(parts)
 
 
-def _shares(shares: Sequence[Share]) -> list[str]:
-    slots = [
+def _slots(shares: Sequence[Share]) -> list[str]:
+    return [
         part
         for slot in range(max(SHARE_SLOTS, len(shares)))
         for part in ("-device", f"pcie-root-port,id=rp{slot},chassis={slot + 1},{_place(slot)}")
     ]
-    devices = [
+
+
+def _shares(shares: Sequence[Share]) -> list[str]:
+    return [
         part
         for slot, share in enumerate(shares)
         for part in (
             *("-chardev", f"socket,id=share{slot},path={_escaped(share.socket)}"),
-            *("-device", f"vhost-user-fs-pci,chardev=share{slot},tag={share.tag},bus=rp{slot}"),
+            *("-device", f"vhost-user-fs-pci,chardev=share{slot},tag={share.tag},{_slot(slot)}"),
         )
     ]
-    return [*slots, *devices]
+
+
+def share_device(slot: int, share: Share) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what ``chardev-add`` and ``device_add`` take to plug ``share`` in while a VM runs."""
+    address = {"type": "unix", "data": {"path": str(share.socket)}}
+    backend = {"type": "socket", "data": {"addr": address, "server": False}}
+    device = {"driver": "vhost-user-fs-pci", "chardev": f"share{slot}", "tag": share.tag}
+    return (
+        {"id": f"share{slot}", "backend": backend},
+        device | {"bus": f"rp{slot}", "id": f"fs{slot}"},
+    )
+
+
+def _slot(slot: int) -> str:
+    return f"bus=rp{slot},id=fs{slot}"
 
 
 def _place(slot: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import uuid
 from dataclasses import replace
@@ -17,8 +18,12 @@ from tachikoma.hypervisor.qemu.agent import Agent
 from tachikoma.hypervisor.qemu.argv import DEFAULT_CMDLINE, GUEST_PROXY_HOST, overlay_argv
 from tachikoma.hypervisor.qemu.machine import Home, Machine, Machines
 from tachikoma.hypervisor.qemu.power import AGENT, Power
+from tachikoma.hypervisor.qemu.restore import Restore
+from tachikoma.hypervisor.qemu.snapshot import Saved, Snapshots
+from tachikoma.hypervisor.qemu.warming import Warming
 from tachikoma.model.checks import Check
 from tachikoma.model.errors import (
+    AgentError,
     CommandFailed,
     DiskFullError,
     HypervisorError,
@@ -28,6 +33,7 @@ from tachikoma.model.errors import (
     VmNotFoundError,
     VmNotRunningError,
 )
+from tachikoma.model.events import Report
 from tachikoma.model.names import VmName, is_vm_name
 from tachikoma.model.vm import (
     Endpoint,
@@ -41,11 +47,14 @@ from tachikoma.model.vm import (
     VmState,
 )
 
+_log = logging.getLogger(__name__)
+
 FEATURES = Features(
     engine="qemu",
     suspend=Feature(
         available=False, why="QEMU cannot save a VM that shares directories; it is halted instead"
     ),
+    instant_spawn=Feature(available=True),
     proxy_network=Feature(available=True),
     build_images=Feature(available=True),
     default_network=Network.PROXY,
@@ -64,9 +73,10 @@ class Qemu:
     """VMs below ``data``, run by QEMU; see ``Hypervisor`` for what its methods promise.
 
     ``data`` holds ``images/`` and ``vms/``; ``runtime``, with a short path, the sockets.
+    ``snapshots``: new VMs go on from a golden machine where there is one.
     """
 
-    def __init__(self, *, data: Path, runtime: Path, clock: Clock) -> None:
+    def __init__(self, *, data: Path, runtime: Path, clock: Clock, snapshots: bool = True) -> None:
         self._images = data / "images"
         self._verdict = data / "kvm.json"
         self._clock = clock
@@ -74,6 +84,8 @@ class Qemu:
         self._power = Power(
             machines=self._machines, runtime=runtime, verdict=self._verdict, clock=clock
         )
+        self._snapshots = snapshots
+        self._warming = Warming(data=data, runtime=runtime, verdict=self._verdict, clock=clock)
 
     @property
     def features(self) -> Features:
@@ -107,32 +119,26 @@ class Qemu:
     async def clone(self, image: str, vm: VmName) -> None:
         """Make a VM whose disk holds only what differs from that of ``image``."""
         self._image(image)
-        img = probe.program("qemu-img")
         await self._machines.sweep()
         self._refuse_existing(vm)
         async with self._machines.claimed(vm, make=True) as home:
             self._refuse_existing(vm)
             try:
-                await self._make(img, image, home)
+                self._make(image, vm)
             except BaseException:
                 self._machines.remove(home)
                 raise
 
-    async def _make(self, img: str, image: str, home: Home) -> None:
+    def _make(self, image: str, vm: VmName) -> None:
         """Make a VM on what ``image`` is now; anew if that is collected meanwhile.
 
         Who builds an image anew removes the old one unless a machine.json speaks of it. So that
         is written first and then looked whether the old one is still there (``ImageStore.collect``
-        does it the other way round).
+        does it the other way round). The first start makes the disk.
         """
         while True:
-            machine = self._machine(VmName(home.path.name), image)
-            try:
-                await _make_overlay(img, machine.base / "disk.qcow2", home.disk)
-                self._machines.save(machine)
-            except CommandFailed:
-                if machine.base.is_dir():
-                    raise
+            machine = self._machine(vm, image)
+            self._machines.save(machine)
             if machine.base.is_dir():
                 return
 
@@ -147,20 +153,59 @@ class Qemu:
             cmdline=str(about.get("kernel_cmdline") or DEFAULT_CMDLINE),
             cpus=_CPUS,
             memory_mib=_MEMORY_MIB,
+            fresh=True,
         )
 
     async def configure(self, vm: VmName, *, cpus: int, memory_mib: int) -> None:
         """Set what the next start gives to ``vm``."""
         self._machines.save(replace(self._known(vm), cpus=cpus, memory_mib=memory_mib))
 
+    async def warm(self, image: str, *, cpus: int, memory_mib: int, report: Report) -> None:
+        """Make the golden snapshot that new VMs of ``image`` and this size go on from."""
+        if self._snapshots:
+            like = replace(self._machine(VmName("new"), image), cpus=cpus, memory_mib=memory_mib)
+            await self._warming.warm(like, report)
+
     async def start(self, vm: VmName, launch: Launch) -> None:
         """Start ``vm``, with a virtiofsd for each mount."""
         machine = self._known(vm)
         run = self._machines.running(vm)
         if run is None:
-            await self._power.on(machine, launch)
+            await self._start(machine, launch)
         elif run.port is None:
             await self._power.see_up(vm, run)
+
+    async def _start(self, machine: Machine, launch: Launch) -> None:
+        if machine.fresh:
+            if self._snapshots and (saved := await self._warming.find(machine)) is not None:
+                try:
+                    await self._start_from(saved, machine, launch)
+                except (HypervisorError, AgentError) as error:
+                    _log.warning("%s could not start from a snapshot: %s", machine.name, error)
+                    Snapshots(machine.base).discard(saved, used=self._warming.used())
+                else:
+                    return
+            machine = replace(machine, snapshot=None)
+            await self._make_disk(machine, machine.base / "disk.qcow2")
+            machine = replace(machine, fresh=False)
+            self._machines.save(machine)
+        await self._power.on(machine, launch)
+
+    async def _start_from(self, saved: Saved, machine: Machine, launch: Launch) -> None:
+        """Start a VM that has never run as a copy of a machine that has."""
+        machine = replace(machine, snapshot=saved.path)
+        await self._make_disk(machine, saved.disk)
+        golden = Restore(
+            saved=saved,
+            golden=True,
+            commit=lambda: self._machines.save(replace(machine, fresh=False)),
+        )
+        await self._power.on(machine, launch, restoring=golden)
+
+    async def _make_disk(self, machine: Machine, backing: Path) -> None:
+        self._machines.save(machine)  # first: it says what its disk stands on
+        async with self._machines.claimed(machine.name) as home:
+            await _make_overlay(probe.program("qemu-img"), backing, home.disk)
 
     async def address(self, vm: VmName) -> Endpoint | None:
         """Tell which port of this host leads to the guest's port 22."""

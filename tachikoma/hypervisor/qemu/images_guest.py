@@ -133,10 +133,10 @@ done
 exit 1
 """
 
-# QEMU's user network always gives this address first; networkd asks for it, and renews it, later.
+# QEMU's user network has this address for its one guest; nothing needs to be asked for it.
 _ADDRESS_UNIT = """\
 [Unit]
-Description=First address of the network card
+Description=Address of the network card
 DefaultDependencies=no
 Conflicts=shutdown.target
 Before=network-pre.target shutdown.target
@@ -144,32 +144,18 @@ ConditionPathExists=/sys/class/net/eth0
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/local/libexec/first-address
+ExecStart=/usr/local/libexec/network-address
 [Install]
 WantedBy=sysinit.target
 """
-_FIRST_ADDRESS = """\
+_NETWORK_ADDRESS = """\
 #!/bin/sh
 ip -batch - <<'END'
 link set lo up
 link set eth0 up
 address replace 10.0.2.15/24 dev eth0
-route replace default via 10.0.2.2 dev eth0 metric 4096
+route replace default via 10.0.2.2 dev eth0
 END
-"""
-_NETWORK = """\
-[Match]
-Name=eth0
-[Link]
-RequiredForOnline=no
-[Network]
-DHCP=ipv4
-LinkLocalAddressing=no
-IPv6AcceptRA=no
-KeepConfiguration=static
-[DHCPv4]
-ClientIdentifier=mac
-UseHostname=no
 """
 
 # What else starts at boot would take the processor from the host's setting up of this VM.
@@ -211,7 +197,7 @@ ExecStart=-/usr/bin/udevadm trigger --type=devices --action=add --subsystem-matc
 _LATER = "[Unit]\nAfter=ssh.service give-way.service\n"
 _AFTER_SSH = (
     *("systemd-udevd.service", "systemd-tmpfiles-setup-dev.service", "systemd-sysctl.service"),
-    *("systemd-tmpfiles-setup.service", "systemd-networkd.service", "systemd-logind.service"),
+    *("systemd-tmpfiles-setup.service", "systemd-logind.service"),
     "dbus.service",
 )
 _TMP = "d /tmp 1777 root root -\nd /var/tmp 1777 root root -\n"
@@ -263,15 +249,14 @@ def files() -> tuple[GuestFile, ...]:
         GuestFile("etc/ssh/sshd_config", _SSHD),
         GuestFile("etc/tmpfiles.d/systemd-nologin.conf", None),
         GuestFile("etc/tmpfiles.d/tmp.conf", _TMP),
-        GuestFile("etc/systemd/network/20-eth0.network", _NETWORK),
         GuestFile("etc/systemd/journald.conf.d/volatile.conf", _JOURNAL),
         GuestFile("usr/local/libexec/make-host-key", _MAKE_HOST_KEY, 0o755),
         GuestFile("usr/local/libexec/guest-agent", _GUEST_AGENT, 0o755),
-        GuestFile("usr/local/libexec/first-address", _FIRST_ADDRESS, 0o755),
+        GuestFile("usr/local/libexec/network-address", _NETWORK_ADDRESS, 0o755),
         GuestFile("usr/local/libexec/give-way", _GIVE_WAY, 0o755),
         GuestFile(f"{units}/ssh.service", _SSH_UNIT),
         GuestFile(f"{units}/qemu-guest-agent.service", _AGENT_UNIT),
-        GuestFile(f"{units}/first-address.service", _ADDRESS_UNIT),
+        GuestFile(f"{units}/network-address.service", _ADDRESS_UNIT),
         GuestFile(f"{units}/give-way.service", _GIVE_WAY_UNIT),
         GuestFile(f"{units}/systemd-udev-trigger.service.d/few.conf", _TRIGGER),
         *(GuestFile(f"{units}/{unit}.d/later.conf", _LATER) for unit in _AFTER_SSH),
@@ -305,10 +290,9 @@ rm -f /etc/systemd/system/sshd.service /etc/systemd/system/*.wants/qemu-guest-ag
 rm -f /etc/systemd/system/timers.target.wants/*
 cd /etc/systemd/system
 mkdir -p sysinit.target.wants multi-user.target.wants
-for unit in ssh qemu-guest-agent first-address give-way; do
+for unit in ssh qemu-guest-agent network-address give-way; do
     ln -s "/etc/systemd/system/$unit.service" sysinit.target.wants/
 done
-systemctl --quiet enable systemd-networkd.service
 systemctl --quiet set-default multi-user.target
 
 groupadd --gid 1000 {USER}

@@ -21,6 +21,7 @@ from typing import Any
 from tachikoma.host import files
 from tachikoma.host.clock import Clock, attempts
 from tachikoma.host.paths import private_dir
+from tachikoma.hypervisor.qemu.snapshot import Snapshots
 from tachikoma.model.errors import ImageError
 from tachikoma.model.names import is_vm_name
 from tachikoma.model.vm import ImageInfo
@@ -186,6 +187,7 @@ def _info(name: str, directory: Path, about: dict[str, Any]) -> ImageInfo:
         created=float(about["created"]),
         digest=str(about["digest"]),
         contents={str(key): str(value) for key, value in dict(about["contents"]).items()},
+        snapshot_bytes=Snapshots(directory).size_bytes,
     )
 
 

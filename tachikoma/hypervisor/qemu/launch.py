@@ -6,7 +6,8 @@ that turns into QEMU makes a crash of the caller harmless at any moment:
 
 * The lock on the VM's directory is taken here and inherited by QEMU, so two starts cannot both
   win, and the kernel lets go of it when QEMU ends, however that happens.
-* The record of what runs (process ids with start times) is written here, before there is a QEMU.
+* The record of what runs (process ids with start times) is written here, before there is a QEMU,
+  and when its monitor can be connected to.
 * Every virtiofsd is a child of the process that becomes QEMU, and asks the kernel to be killed
   with it. QEMU cannot end, or fail to come up, and leave one behind.
 
@@ -14,11 +15,17 @@ Each virtiofsd runs in a user namespace in which id 1000, the guest's ``admin``,
 started the VM, and id 0 is an id that owns nothing on this host. What the guest's root does to
 a shared directory is done with the rights of that user at most, and only below that directory.
 
+The guest's memory is a memfd made here: it takes no disk, however much the guest writes, and the
+record tells its number, by which it is found again in /proc while QEMU runs. It begins as
+nothing, or as a copy of a saved memory, of which a sparse file holds only what is not zero.
+
 SPEC is JSON: ``lock`` and ``record`` (file names), ``about`` (what else the record says),
-``qemu`` (argv), ``shares`` (each with ``socket``, ``mountpoint``, ``directory``, ``read_only`` and
-``argv``, in which ``{fd}`` stands for the listening socket), ``uid_map`` and ``gid_map`` (lists of
-inside, outside, count) and ``id_tools``: whether newuidmap and newgidmap write the maps, as they
-do for everybody but root.
+``qemu`` (argv, in which ``{memory}`` stands for the memfd and ``{monitor}`` for the listening
+socket at the path ``monitor``), ``memory_size`` in bytes, ``memory_from`` (a file, or None),
+``tied`` (whether it ends with its caller), ``shares`` (each with ``socket``, ``mountpoint``,
+``directory``, ``read_only`` and ``argv``, in which ``{fd}`` stands for the listening socket),
+``uid_map`` and ``gid_map`` (lists of inside, outside, count) and ``id_tools``: whether newuidmap
+and newgidmap write the maps, as they do for everybody but root.
 """
 
 # Importing pathlib would take as long as all the rest:
@@ -36,6 +43,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 _CLONE_NEWNS = 0x00020000
@@ -71,16 +79,23 @@ class _MountAttr(ctypes.Structure):
 def main(text: str) -> NoReturn:
     """Start what ``text`` describes, and become it."""
     spec: dict[str, Any] = json.loads(text)
+    if spec["tied"]:
+        _call("prctl", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     lock = _claim(spec["lock"])
     os.ftruncate(2, 0)  # the log is of this start; nobody may empty it before the VM is claimed
     with contextlib.suppress(FileNotFoundError):
         os.unlink(spec["record"])  # of a run that is over: claimed, but not on record, is starting
     daemons = [_start_share(share, spec) for share in spec["shares"]]
     processes = {"qemu": _identity(os.getpid()), "daemons": [_identity(pid) for pid in daemons]}
-    _write(spec["record"], json.dumps(spec["about"] | processes))
-    os.set_inheritable(lock, _INHERITABLE)  # only now: the daemons must not hold it
+    memory = _memory(spec["memory_size"], spec["memory_from"])
+    monitor = _listen(spec["monitor"]).detach()
+    _write(spec["record"], json.dumps(spec["about"] | processes | {"memory": memory}))
+    for descriptor in (lock, memory, monitor):  # only now: the daemons must not hold them
+        os.set_inheritable(descriptor, _INHERITABLE)
     _call("prctl", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    os.execv(spec["qemu"][0], spec["qemu"])  # noqa: S606  the point of this program
+    numbers = {"{memory}": memory, "{monitor}": monitor}
+    argv = [_filled(part, numbers) for part in spec["qemu"]]
+    os.execv(argv[0], argv)  # noqa: S606  the point of this program
 
 
 def check(text: str) -> int:
@@ -110,14 +125,42 @@ def _claim(lock: str) -> int:
     return descriptor
 
 
+def _memory(size: int, saved: str | None) -> int:
+    """Make the guest's memory; it holds what the file ``saved`` holds, where that has data."""
+    memory = os.memfd_create("guest-memory", os.MFD_CLOEXEC)
+    os.ftruncate(memory, size)
+    if saved is None:
+        return memory
+    file = os.open(saved, os.O_RDONLY | os.O_CLOEXEC)
+    if os.fstat(file).st_size != size:
+        _give_up(f"{saved} does not hold a memory of {size} bytes")
+    for start, end in _extents(file, size):
+        os.lseek(memory, start, os.SEEK_SET)
+        at = start
+        while at < end:
+            copied = os.sendfile(memory, file, at, end - at)
+            if copied == 0:
+                _give_up(f"{saved} was cut short")
+            at += copied
+    os.close(file)
+    return memory
+
+
+def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Give where a sparse file has data: start and end of each piece."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+        except OSError:  # from here on there is only a hole
+            return
+        end = os.lseek(file, start, os.SEEK_HOLE)
+        yield start, end
+
+
 def _start_share(share: dict[str, Any], spec: dict[str, Any]) -> int:
-    # Listening before there is a daemon: QEMU may connect at once and no one has to wait.
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(share["socket"])  # of a start before this one
     os.makedirs(share["mountpoint"], mode=0o700, exist_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(share["socket"])
-    listener.listen(1)
+    listener = _listen(share["socket"])
     # Entered before the ids change: the way there may be open to this user's groups only.
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -137,6 +180,22 @@ def _start_share(share: dict[str, Any], spec: dict[str, Any]) -> int:
     os.write(ready, b"!")
     os.close(ready)
     return pid
+
+
+def _listen(path: str) -> socket.socket:
+    """Listen before there is a program that does: who connects need not wait for it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of a start before this one
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(1)
+    return listener
+
+
+def _filled(part: str, numbers: dict[str, int]) -> str:
+    for name, number in numbers.items():
+        part = part.replace(name, str(number))
+    return part
 
 
 def _fork_into_namespace() -> tuple[int, int]:

@@ -33,7 +33,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a VM is, running or not. ``base`` is the directory of the image it stands on."""
+    """What a VM is, running or not. ``base`` is the directory of the image it stands on.
+
+    ``fresh`` tells that it has never run: it has no disk yet. ``snapshot`` is the directory of the
+    snapshot that its disk stands on, if its first start was from one.
+    """
 
     name: VmName
     uuid: str
@@ -43,6 +47,8 @@ class Machine:
     cmdline: str
     cpus: int
     memory_mib: int
+    fresh: bool = False
+    snapshot: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +65,18 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What runs of a VM: its processes, where its sockets are, and its SSH port once known."""
+    """What runs of a VM: its processes, where its sockets are, and its SSH port once known.
+
+    ``memory`` is the number of QEMU's descriptor for the guest's memory. ``waiting`` tells that
+    QEMU was started to go on from a saved state and has not got there yet.
+    """
 
     boot_id: str
     sockets: Path
     qemu: Process
     daemons: tuple[Process, ...]
+    memory: int = -1
+    waiting: bool = False
     port: int | None = None
 
 
@@ -93,6 +105,11 @@ class Home:
     def disk(self) -> Path:
         """What differs from the image."""
         return self.path / "disk.qcow2"
+
+    @property
+    def saved(self) -> Path:
+        """The memory of a suspended VM (a directory)."""
+        return self.path / "saved"
 
     @property
     def console(self) -> Path:
@@ -146,7 +163,14 @@ class Machines:
         files.write_atomically(path, json.dumps(encode_machine(machine), indent=2).encode())
 
     def running(self, vm: VmName) -> Run | None:
-        """Give what runs of ``vm``; None if it is stopped or absent."""
+        """Give what runs of ``vm``; None if it is stopped or absent, or if the command that was
+        about to restore it was ended before it could.
+        """
+        run = self.alive(vm)
+        return run if run is not None and not run.waiting else None
+
+    def alive(self, vm: VmName) -> Run | None:
+        """Give what runs of ``vm``, even if it only waits to be restored."""
         run = self._recorded(vm)
         return run if run is not None and run.qemu.lives() else None
 
@@ -174,9 +198,9 @@ class Machines:
         """Give what was last known to run of ``vm`` since this host booted, dead or alive."""
         return self._recorded(vm)
 
-    def note_port(self, vm: VmName, run: Run, port: int) -> Run:
-        """Write down at which port of this host the running ``vm`` answers SSH."""
-        known = replace(run, port=port)
+    def note_port(self, vm: VmName, run: Run, port: int | None) -> Run:
+        """Write down that ``vm`` runs, and at which port of this host it answers SSH."""
+        known = replace(run, port=port, waiting=False)
         files.write_atomically(self.home(vm).run, json.dumps(encode_run(known)).encode())
         return known
 
@@ -264,7 +288,9 @@ def boot_id() -> str:
 
 def encode_machine(machine: Machine) -> dict[str, Any]:
     """Give ``machine`` as its file holds it."""
-    return {"version": _VERSION} | asdict(machine) | {"base": str(machine.base)}
+    snapshot = None if machine.snapshot is None else str(machine.snapshot)
+    paths = {"base": str(machine.base), "snapshot": snapshot}
+    return {"version": _VERSION} | asdict(machine) | paths
 
 
 def decode_machine(raw: dict[str, Any]) -> Machine:
@@ -284,6 +310,8 @@ def decode_machine(raw: dict[str, Any]) -> Machine:
         cmdline=str(raw["cmdline"]),
         cpus=int(raw["cpus"]),
         memory_mib=int(raw["memory_mib"]),
+        fresh=bool(raw["fresh"]),
+        snapshot=None if raw["snapshot"] is None else Path(raw["snapshot"]),
     )
 
 
@@ -303,6 +331,8 @@ def decode_run(raw: dict[str, Any]) -> Run:
         sockets=Path(raw["sockets"]),
         qemu=_process(raw["qemu"]),
         daemons=tuple(_process(daemon) for daemon in raw["daemons"]),
+        memory=int(raw["memory"]),
+        waiting=bool(raw.get("waiting", False)),
         port=None if raw.get("port") is None else int(raw["port"]),
     )
 

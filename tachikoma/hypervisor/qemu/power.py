@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ from tachikoma.hypervisor.qemu.machine import (
 )
 from tachikoma.hypervisor.qemu.monitor import conversation
 from tachikoma.hypervisor.qemu.probe import LAUNCHER, QEMU, program
+from tachikoma.hypervisor.qemu.restore import Restore, restore
 from tachikoma.model.errors import AgentError, HypervisorError
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Launch
 
 MONITOR = "monitor.sock"
 AGENT = "agent.sock"
+BIRTH = "birth.sock"
 
 _UP_S = 60.0
 _SEEN_UP_S = 10.0
@@ -41,6 +44,7 @@ _ASK_S = 3.0
 _ASK_AGAIN_S = 2.0
 _QUIT_S = 3.0
 _DAEMON_S = 1.0
+_LAST_WORDS_S = 0.5
 _LAST_LINES = 12
 # sun_path holds 108 bytes with its end; the longest name below the directory is a share's.
 _LONGEST_DIRECTORY = 107 - len("/monitor.sock")
@@ -55,26 +59,47 @@ class Power:
         self._verdict = verdict
         self._clock = clock
 
-    async def on(self, machine: Machine, launch: Launch) -> None:
-        """Start a stopped VM; if that fails, nothing of it runs.
+    async def on(
+        self,
+        machine: Machine,
+        launch: Launch,
+        *,
+        restoring: Restore | None = None,
+        tied: bool = False,
+    ) -> None:
+        """Start a stopped VM, by booting it or from a saved machine; if that fails, nothing runs.
+
+        ``tied``: it ends when this process does.
 
         Raises:
             HypervisorMissingError, MissingToolError: a program is not installed.
             HypervisorError: QEMU refused; details hold its last words.
+            AgentError: the restored guest does not answer.
         """
         home = self._machines.home(machine.name)
         qemu = program(QEMU)
         sockets = self._sockets(machine.name)
         accelerator = (await kvm.verdict(qemu, self._verdict)).accelerator
         hardware = hardware_of(machine, launch, sockets, accelerator)
-        spec = _spec(qemu, hardware, launch, sockets)
+        hardware = replace(hardware, incoming=restoring is not None)
+        spec = _spec(qemu, hardware, launch, sockets) | {
+            "memory_from": str(restoring.saved.memory) if restoring else None,
+            "tied": tied,
+        }
+        if self._machines.alive(machine.name):  # it waits for what the command before did not do
+            await self.off(machine.name, grace_s=0)
         private_dir(self._runtime)
         private_dir(sockets)
         argv = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec)]
         pid = process.detach(argv, log=home.log, cwd=home.path)
         started = Process(pid, process.start_time(pid) or "")
         try:
-            await self._until_up(machine.name, started, sockets / MONITOR, _UP_S)
+            run = await self._recorded(machine.name, started)
+            if run.qemu != started:  # somebody else was quicker
+                await self._end([started])
+                await self.see_up(machine.name, run)
+            else:
+                await self._bring_up(machine.name, run, hardware, restoring)
         except BaseException:
             ending = tasks.spawn(self._clear_away(machine.name, started), name="end a failed start")
             await asyncio.shield(ending)
@@ -87,7 +112,7 @@ class Power:
             HypervisorError: it failed.
         """
         try:
-            await self._until_up(vm, run.qemu, run.sockets / MONITOR, _SEEN_UP_S)
+            await self.ask_port(vm, run, deadline_s=_SEEN_UP_S)
         except HypervisorError:
             if not run.qemu.lives():
                 raise
@@ -119,9 +144,9 @@ class Power:
             shutil.rmtree(directory, ignore_errors=True)
         self._machines.home(vm).run.unlink(missing_ok=True)
 
-    async def ask_port(self, vm: VmName, run: Run) -> int | None:
+    async def ask_port(self, vm: VmName, run: Run, *, deadline_s: float = _ASK_S) -> int | None:
         """Find out from QEMU at which port of this host its guest answers SSH; None if unknown."""
-        async with conversation(run.sockets / MONITOR, deadline_s=_ASK_S) as monitor:
+        async with conversation(run.sockets / MONITOR, deadline_s=deadline_s) as monitor:
             port = await monitor.ssh_port()
         if port is not None:
             self._machines.note_port(vm, run, port)
@@ -136,23 +161,30 @@ class Power:
             )
         return sockets
 
-    async def _until_up(
-        self, vm: VmName, started: Process, monitor: Path, deadline_s: float
-    ) -> None:
-        """Wait until QEMU runs the guest, and note the port that it got."""
-        async for _ in attempts(self._clock, deadline_s=deadline_s, first_s=0.01, most_s=0.1):
+    async def _recorded(self, vm: VmName, started: Process) -> Run:
+        """Wait until it is on record what runs; its monitor can be talked to from then on."""
+        async for _ in attempts(self._clock, deadline_s=_UP_S, first_s=0.005, most_s=0.02):
             process.reap(started.pid)
-            run = self._machines.running(vm)
-            if run is not None and run.qemu != started:  # somebody else was quicker
-                await self._end([started])
-                started = run.qemu
+            if (run := self._machines.alive(vm)) is not None:
+                return run
             if not started.lives():
-                raise self._refused(vm)
-            if run is not None and monitor.exists():
-                with contextlib.suppress(HypervisorError):
-                    await self.ask_port(vm, run)
-                    return
+                break
         raise self._refused(vm)
+
+    async def _bring_up(
+        self, vm: VmName, run: Run, hardware: Hardware, restoring: Restore | None
+    ) -> None:
+        """Talk to the new QEMU until it runs the guest, and note the port that it got."""
+        try:
+            if restoring is None:
+                await self.ask_port(vm, run, deadline_s=_UP_S)
+                return
+            port = await restore(hardware, restoring)
+        except HypervisorError as error:
+            if await self._gone(run.qemu, _LAST_WORDS_S):
+                raise self._refused(vm) from error
+            raise
+        self._machines.note_port(vm, run, port)
 
     def _refused(self, vm: VmName) -> HypervisorError:
         log = self._machines.home(vm).log
@@ -255,6 +287,7 @@ def hardware_of(
         ),
         monitor=sockets / MONITOR,
         agent=sockets / AGENT,
+        birth=sockets / BIRTH,
         shares=tuple(
             Share(mount.tag, shares.share_socket(sockets, slot))
             for slot, mount in enumerate(launch.mounts)
@@ -269,8 +302,14 @@ def _spec(qemu: str, hardware: Hardware, launch: Launch, sockets: Path) -> dict[
     return {
         "lock": "lock",
         "record": "run.json",
-        "about": {"boot_id": boot_id(), "sockets": str(sockets)},
+        "about": {
+            "boot_id": boot_id(),
+            "sockets": str(sockets),
+            "waiting": hardware.incoming,
+        },
         "qemu": qemu_argv(qemu, hardware),
+        "monitor": str(hardware.monitor),
+        "memory_size": hardware.memory_mib << 20,
         "shares": shares.share_specs(launch.mounts, sockets),
         "uid_map": maps.uid,
         "gid_map": maps.gid,

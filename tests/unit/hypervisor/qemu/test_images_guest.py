@@ -23,7 +23,7 @@ def test_no_path_is_laid_twice_or_leaves_the_root() -> None:
 
 
 def test_what_starts_early_is_not_masked() -> None:
-    for unit in ("ssh", "qemu-guest-agent", "first-address"):
+    for unit in ("ssh", "qemu-guest-agent", "network-address"):
         assert "WantedBy=sysinit.target" in text(f"etc/systemd/system/{unit}.service")
         assert "DefaultDependencies=no" in text(f"etc/systemd/system/{unit}.service")
 
