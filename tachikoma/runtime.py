@@ -170,12 +170,14 @@ class Runtime:
         if self.engine_name == "synthetic":
             return self._synthetic_engine
         from tachikoma.hypervisor.qemu.engine import Qemu
+        from tachikoma.vm.provision.plan import guest_script
 
         return Qemu(
             data=self.paths.data,
             runtime=self.paths.runtime,
             clock=self.clock,
             snapshots=self.settings.instant_spawn,
+            programs=(guest_script(),),
         )
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -106,8 +107,7 @@ class Spawning:
                 await self._await_boot()
                 return Phase.BARE if self._started else await self._observe()
             case Step.PROVISION:
-                await self._provision()
-                self._endpoint = await self._ssh_answers()
+                await self._provision_and_reach()
                 return Phase.READY
             case _:
                 vm, log = self._record.name, self._ports.hypervisor.log_of(self._record.name)
@@ -210,6 +210,16 @@ class Spawning:
         except BootTimeoutError:
             await ports.hypervisor.stop(vm, grace_s=0)
             raise
+
+    async def _provision_and_reach(self) -> None:
+        """Set the VM up; its SSH server comes up meanwhile."""
+        try:
+            async with asyncio.TaskGroup() as both:
+                reached = both.create_task(self._ssh_answers())
+                await self._provision()
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
+        self._endpoint = reached.result()
 
     async def _provision(self) -> None:
         ports, vm = self._ports, self._record.name

@@ -16,6 +16,7 @@ from tachikoma.hypervisor.port import OnOutput
 from tachikoma.hypervisor.qemu import guest_exec, probe
 from tachikoma.hypervisor.qemu.agent import Agent
 from tachikoma.hypervisor.qemu.argv import DEFAULT_CMDLINE, GUEST_PROXY_HOST, overlay_argv
+from tachikoma.hypervisor.qemu.awake import Awake
 from tachikoma.hypervisor.qemu.machine import Home, Machine, Machines
 from tachikoma.hypervisor.qemu.power import AGENT, Power
 from tachikoma.hypervisor.qemu.restore import Restore
@@ -73,10 +74,19 @@ class Qemu:
     """VMs below ``data``, run by QEMU; see ``Hypervisor`` for what its methods promise.
 
     ``data`` holds ``images/`` and ``vms/``; ``runtime``, with a short path, the sockets.
-    ``snapshots``: new VMs go on from a golden machine where there is one.
+    ``snapshots``: new VMs go on from a golden machine where there is one; it has compiled
+    ``programs`` ahead, Python for the guest that each of them will be asked to run.
     """
 
-    def __init__(self, *, data: Path, runtime: Path, clock: Clock, snapshots: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        data: Path,
+        runtime: Path,
+        clock: Clock,
+        snapshots: bool = True,
+        programs: tuple[str, ...] = (),
+    ) -> None:
         self._images = data / "images"
         self._verdict = data / "kvm.json"
         self._clock = clock
@@ -85,7 +95,10 @@ class Qemu:
             machines=self._machines, runtime=runtime, verdict=self._verdict, clock=clock
         )
         self._snapshots = snapshots
-        self._warming = Warming(data=data, runtime=runtime, verdict=self._verdict, clock=clock)
+        self._awake: dict[VmName, Awake] = {}
+        self._warming = Warming(
+            data=data, runtime=runtime, verdict=self._verdict, clock=clock, programs=programs
+        )
 
     @property
     def features(self) -> Features:
@@ -200,7 +213,9 @@ class Qemu:
             golden=True,
             commit=lambda: self._machines.save(replace(machine, fresh=False)),
         )
-        await self._power.on(machine, launch, restoring=golden)
+        awake = await self._power.on(machine, launch, restoring=golden)
+        if awake is not None:
+            self._awake[machine.name] = awake
 
     async def _make_disk(self, machine: Machine, backing: Path) -> None:
         self._machines.save(machine)  # first: it says what its disk stands on
@@ -222,6 +237,8 @@ class Qemu:
 
     async def agent_ready(self, vm: VmName) -> bool:
         """Tell whether the guest's agent answers within a second."""
+        if vm in self._awake:
+            return True
         run = self._machines.running(vm)
         if run is None:
             return False
@@ -231,7 +248,11 @@ class Qemu:
     async def execute(
         self, vm: VmName, command: GuestCommand, on_output: OnOutput | None = None
     ) -> GuestExit:
-        """Run ``command`` in the guest by its agent."""
+        """Run ``command`` in the guest by its agent, or by an interpreter that is awake there."""
+        if (awake := self._awake.pop(vm, None)) is not None:
+            if awake.can_run(command):
+                return await awake.run(command, on_output)
+            awake.close()
         run = self._machines.running(vm)
         if run is None:
             raise VmNotRunningError(f"the VM {vm} does not run", hint="`tachikoma spawn` starts it")
@@ -240,6 +261,8 @@ class Qemu:
 
     async def stop(self, vm: VmName, *, grace_s: float) -> None:
         """Shut the guest down, by force after ``grace_s``."""
+        if (awake := self._awake.pop(vm, None)) is not None:
+            awake.close()
         await self._power.off(vm, grace_s=grace_s)
 
     async def delete(self, vm: VmName) -> None:

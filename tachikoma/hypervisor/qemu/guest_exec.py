@@ -37,7 +37,7 @@ _PIECE = 256 << 10
 _PIECES_A_TURN = 16
 _STREAMS: Final[tuple[Stream, Stream]] = ("stdout", "stderr")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ROOT_ENVIRONMENT = (
+ROOT_ENVIRONMENT = (
     f"PATH={_PATH}",
     "HOME=/root",
     "USER=root",
@@ -126,7 +126,7 @@ class _Started:
         arguments: dict[str, Any] = {
             "path": argv[0],
             "arg": argv[1:],
-            "env": _ROOT_ENVIRONMENT,
+            "env": ROOT_ENVIRONMENT,
             "capture-output": directory is None,
         }
         if command.stdin:

@@ -18,6 +18,7 @@ from tachikoma.host.paths import private_dir
 from tachikoma.hypervisor.qemu import kvm, shares
 from tachikoma.hypervisor.qemu.agent import Agent
 from tachikoma.hypervisor.qemu.argv import Accelerator, Hardware, Share, Wiring, qemu_argv
+from tachikoma.hypervisor.qemu.awake import Awake
 from tachikoma.hypervisor.qemu.machine import (
     Machine,
     Machines,
@@ -66,10 +67,11 @@ class Power:
         *,
         restoring: Restore | None = None,
         tied: bool = False,
-    ) -> None:
+    ) -> Awake | None:
         """Start a stopped VM, by booting it or from a saved machine; if that fails, nothing runs.
 
-        ``tied``: it ends when this process does.
+        ``tied``: it ends when this process does. Gives the interpreter that is awake in a golden
+        machine; who gets it closes it.
 
         Raises:
             HypervisorMissingError, MissingToolError: a program is not installed.
@@ -98,8 +100,8 @@ class Power:
             if run.qemu != started:  # somebody else was quicker
                 await self._end([started])
                 await self.see_up(machine.name, run)
-            else:
-                await self._bring_up(machine.name, run, hardware, restoring)
+                return None
+            return await self._bring_up(machine.name, run, hardware, restoring)
         except BaseException:
             ending = tasks.spawn(self._clear_away(machine.name, started), name="end a failed start")
             await asyncio.shield(ending)
@@ -173,18 +175,19 @@ class Power:
 
     async def _bring_up(
         self, vm: VmName, run: Run, hardware: Hardware, restoring: Restore | None
-    ) -> None:
+    ) -> Awake | None:
         """Talk to the new QEMU until it runs the guest, and note the port that it got."""
         try:
             if restoring is None:
                 await self.ask_port(vm, run, deadline_s=_UP_S)
-                return
-            port = await restore(hardware, restoring)
+                return None
+            port, awake = await restore(hardware, restoring)
         except HypervisorError as error:
             if await self._gone(run.qemu, _LAST_WORDS_S):
                 raise self._refused(vm) from error
             raise
         self._machines.note_port(vm, run, port)
+        return awake
 
     def _refused(self, vm: VmName) -> HypervisorError:
         log = self._machines.home(vm).log

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import secrets
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tachikoma.hypervisor.qemu.argv import Hardware
+from tachikoma.hypervisor.qemu.awake import Awake
 from tachikoma.hypervisor.qemu.monitor import conversation
 from tachikoma.hypervisor.qemu.snapshot import Saved
-from tachikoma.model.errors import AgentError
 
 _RESTORE_S = 60.0
 _BIRTH_S = 20.0
@@ -32,8 +27,10 @@ class Restore:
     commit: Callable[[], None]
 
 
-async def restore(hardware: Hardware, what: Restore) -> int | None:
-    """Let the QEMU that runs ``hardware`` go on from ``what``; gives the port of its SSH server.
+async def restore(hardware: Hardware, what: Restore) -> tuple[int | None, Awake | None]:
+    """Let the QEMU that runs ``hardware`` go on from ``what``.
+
+    Gives the port of its SSH server, and the interpreter that is awake in a golden machine.
 
     Raises:
         HypervisorError: QEMU cannot.
@@ -46,41 +43,6 @@ async def restore(hardware: Hardware, what: Restore) -> int | None:
         port = await monitor.ssh_port()
         what.commit()
         await monitor.go_on()
-    if what.golden:
-        await bear(hardware.birth, hardware.mac, deadline_s=_BIRTH_S)
-    return port
-
-
-async def bear(socket: Path, mac: str, *, deadline_s: float) -> None:
-    """Tell a machine that was just restored from a golden snapshot who it is.
-
-    Raises:
-        AgentError: it does not become that, in time or at all.
-    """
-    about = {
-        "seed": secrets.token_bytes(64).hex(),
-        "machine_id": uuid.uuid4().hex,
-        "boot_id": str(uuid.uuid4()),
-        "mac": mac,
-    }
-    try:
-        async with asyncio.timeout(deadline_s):
-            reader, writer = await asyncio.open_unix_connection(socket)
-            try:
-                writer.write(json.dumps(about).encode() + b"\n")
-                await writer.drain()
-                heard = await reader.readline()
-            finally:
-                writer.close()
-    except (TimeoutError, OSError) as error:
-        raise _stillborn(str(error)) from error
-    if heard != b"born\n":
-        raise _stillborn(repr(heard[:80]))
-
-
-def _stillborn(why: str) -> AgentError:
-    return AgentError(
-        "a VM that was restored from a snapshot does not answer",
-        hint="it is started by booting, and the snapshot made anew",
-        details=why,
-    )
+    if not what.golden:
+        return port, None
+    return port, await Awake.born(hardware.birth, hardware.mac, deadline_s=_BIRTH_S)

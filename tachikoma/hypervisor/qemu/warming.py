@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import platform
 import shutil
 import uuid
@@ -46,9 +47,19 @@ class Warming:
     """Makes and finds the snapshots that new VMs start from.
 
     ``data`` holds the images, ``runtime`` the sockets, ``verdict`` what is known about KVM.
+    ``programs`` are Python for the guest that new VMs will be asked to run.
     """
 
-    def __init__(self, *, data: Path, runtime: Path, verdict: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        data: Path,
+        runtime: Path,
+        verdict: Path,
+        clock: Clock,
+        programs: tuple[str, ...],
+    ) -> None:
+        self._programs = programs
         self._data = data
         self._runtime = runtime
         self._verdict = verdict
@@ -148,7 +159,8 @@ class Warming:
                 break
         report(StepProgress("letting it settle"))
         script = _BIRTH.read_text(encoding="utf-8")
-        command = GuestCommand((*_PYTHON, script), deadline_s=_PREPARE_S)
+        programs = json.dumps(self._programs).encode()
+        command = GuestCommand((*_PYTHON, script), stdin=programs, deadline_s=_PREPARE_S)
         ended = await guest_exec.execute(agent, command, None, self._clock)
         if ended.status != 0:
             raise HypervisorError(

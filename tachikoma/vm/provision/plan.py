@@ -106,13 +106,13 @@ def make_plan(site: Site, *, token: str) -> Plan:
     """Write the plan for ``site``; ``token`` is what the VM shows to the proxy, if it has one."""
     token_hash = hashlib.sha256(token.encode()).hexdigest()
     digest = plan_digest(site, token_hash)
-    argv = (*_INTERPRETER, _guest_script())
+    argv = (*_INTERPRETER, guest_script())
     return Plan(argv, _encode(site, token, digest), digest, token_hash)
 
 
 def plan_digest(site: Site, token_hash: str) -> str:
     """Give the digest of the plan for ``site`` with the token of that hash."""
-    parts = (_guest_script().encode(), _encode(site, "", ""), token_hash.encode())
+    parts = (guest_script().encode(), _encode(site, "", ""), token_hash.encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
@@ -166,5 +166,6 @@ def _wrapper(flags: tuple[str, ...]) -> str:
 
 
 @cache
-def _guest_script() -> str:
+def guest_script() -> str:
+    """Give the program that carries out a plan in the guest."""
     return Path(__file__).with_name("guest.py").read_text(encoding="utf-8")
