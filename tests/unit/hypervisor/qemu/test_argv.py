@@ -16,6 +16,7 @@ from tachikoma.hypervisor.qemu.argv import (
     overlay_argv,
     qemu_argv,
     rom_argv,
+    share_device,
     virtiofsd_argv,
 )
 from tachikoma.model.vm import Endpoint, Network
@@ -33,7 +34,9 @@ HARDWARE = Hardware(
     wiring=Wiring(network=Network.PROXY),
     monitor=Path("/run/m.sock"),
     agent=Path("/run/a.sock"),
+    birth=Path("/run/b.sock"),
 )
+MEMORY = "/proc/self/fd/{memory}"
 
 
 DISK = (
@@ -67,18 +70,22 @@ def test_the_whole_command_line_of_a_machine_without_shares() -> None:
         *("-accel", "tcg,thread=multi", "-cpu", "max"),
         *("-smp", "cpus=4"),
         *("-m", "8192M"),
-        *("-object", "memory-backend-memfd,id=mem,size=8192M,share=on"),
+        "-object",
+        f"memory-backend-file,id=mem,size=8192M,share=on,mem-path={MEMORY}",
         *("-kernel", "/images/vmlinuz"),
         *("-initrd", "/images/initrd.img"),
         *("-append", "root=/dev/vda quiet"),
         *("-chardev", "file,id=console,path=console.log,append=off"),
         *("-device", "isa-serial,chardev=console"),
-        *("-chardev", "socket,id=monitor,path=/run/m.sock,server=on,wait=off"),
+        *("-chardev", "socket,id=monitor,fd={monitor},server=on,wait=off"),
         *("-mon", "chardev=monitor,mode=control"),
         *("-device", "virtio-serial-pci,id=channels,bus=pcie.0,addr=0x4"),
         *("-chardev", "socket,id=agent,path=/run/a.sock,server=on,wait=off"),
         "-device",
         "virtserialport,bus=channels.0,nr=1,chardev=agent,name=org.qemu.guest_agent.0",
+        *("-chardev", "socket,id=birth,path=/run/b.sock,server=on,wait=off"),
+        "-device",
+        "virtserialport,bus=channels.0,nr=2,chardev=birth,name=org.tachikoma.birth",
         *("-blockdev", DISK),
         *("-device", "virtio-blk-pci,drive=disk,bus=pcie.0,addr=0x2"),
         *("-netdev", "user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22,restrict=on"),
@@ -95,9 +102,9 @@ def test_shares_go_into_slots_that_are_there_in_any_case() -> None:
     assert qemu_argv("qemu", replace(HARDWARE, shares=shares)) == [
         *bare,
         *("-chardev", "socket,id=share0,path=/run/0.sock"),
-        *("-device", "vhost-user-fs-pci,chardev=share0,tag=code,bus=rp0"),
+        *("-device", "vhost-user-fs-pci,chardev=share0,tag=code,bus=rp0,id=fs0"),
         *("-chardev", "socket,id=share1,path=/run/1.sock"),
-        *("-device", "vhost-user-fs-pci,chardev=share1,tag=git,bus=rp1"),
+        *("-device", "vhost-user-fs-pci,chardev=share1,tag=git,bus=rp1,id=fs1"),
     ]
 
 
@@ -105,13 +112,34 @@ def test_more_shares_than_slots_get_slots_of_their_own() -> None:
     shares = tuple(Share(f"s{n}", Path(f"/run/{n}")) for n in range(11))
     devices = options(qemu_argv("qemu", replace(HARDWARE, shares=shares)), "-device")
     assert sum(device.startswith("pcie-root-port") for device in devices) == 11
-    assert devices[-1].endswith("tag=s10,bus=rp10")
+    assert devices[-1].endswith("tag=s10,bus=rp10,id=fs10")
+
+
+def test_a_machine_that_waits_for_a_saved_state_gets_its_shares_afterwards() -> None:
+    shares = (Share("code", Path("/run/0.sock")),)
+    waiting = replace(HARDWARE, shares=shares, incoming=True)
+    assert qemu_argv("qemu", waiting) == [*qemu_argv("qemu", HARDWARE), "-S", "-incoming", "defer"]
+
+
+def test_a_share_that_is_plugged_in_is_the_device_that_a_boot_would_have_found() -> None:
+    share = Share("code", Path("/run/0,1.sock"))
+    chardev, device = share_device(3, share)
+    assert chardev == {
+        "id": "share3",
+        "backend": {
+            "type": "socket",
+            "data": {"addr": {"type": "unix", "data": {"path": "/run/0,1.sock"}}, "server": False},
+        },
+    }
+    cold = options(qemu_argv("qemu", replace(HARDWARE, shares=(share,) * 4)), "-device")[-1]
+    driver, *rest = cold.split(",")
+    assert device == {"driver": driver} | dict(each.split("=") for each in rest)
 
 
 def test_a_comma_in_a_path_is_no_end_of_it() -> None:
-    odd = replace(HARDWARE, monitor=Path("/run/a,b/m"), shares=(Share("t", Path("/x,y")),))
+    odd = replace(HARDWARE, agent=Path("/run/a,b/m"), shares=(Share("t", Path("/x,y")),))
     argv = qemu_argv("qemu", odd)
-    assert "socket,id=monitor,path=/run/a,,b/m,server=on,wait=off" in argv
+    assert "socket,id=agent,path=/run/a,,b/m,server=on,wait=off" in argv
     assert "socket,id=share0,path=/x,,y" in argv
 
 

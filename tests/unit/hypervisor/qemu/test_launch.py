@@ -42,6 +42,8 @@ class Vm:
     home: Path
     maps: IdMaps
     shares: list[dict[str, Any]] = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=lambda: {"size": 1 << 20, "from": None})
+    tied: bool = False
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def share(self, directory: Path, script: str, *, read_only: bool = False) -> Path:
@@ -65,6 +67,10 @@ class Vm:
             "record": "run.json",
             "about": {"boot_id": "b", "sockets": "/s"},
             "qemu": qemu or STAYS,
+            "monitor": str(self.home / "monitor"),
+            "memory_size": self.memory["size"],
+            "memory_from": self.memory["from"],
+            "tied": self.tied,
             "shares": self.shares,
             "uid_map": self.maps.uid,
             "gid_map": self.maps.gid,

@@ -33,7 +33,7 @@ def this_process() -> Process:
 
 
 def run_of(qemu: Process) -> Run:
-    return Run(boot_id(), Path("/run/x"), qemu, (Process(4, "5"),), None)
+    return Run(boot_id(), Path("/run/x"), qemu, (Process(4, "5"),), memory=7)
 
 
 @pytest.fixture
@@ -52,6 +52,12 @@ def note(machines: Machines, run: Run) -> None:
 
 def test_a_machine_is_read_as_it_was_written() -> None:
     assert decode_machine(json.loads(json.dumps(encode_machine(MACHINE)))) == MACHINE
+
+
+@pytest.mark.parametrize("snapshot", [None, Path("/i/d/snapshots/k")])
+def test_a_machine_that_has_never_run_is_read_as_it_was_written(snapshot: Path | None) -> None:
+    machine = replace(MACHINE, fresh=True, snapshot=snapshot)
+    assert decode_machine(json.loads(json.dumps(encode_machine(machine)))) == machine
 
 
 def test_a_machine_of_the_future_is_not_guessed_at() -> None:
@@ -89,6 +95,17 @@ async def test_it_runs_while_the_recorded_process_lives(machines: Machines) -> N
     await make(machines)
     note(machines, run_of(this_process()))
     assert machines.running(VM) == run_of(this_process())
+
+
+async def test_what_waits_to_be_restored_is_alive_but_does_not_run(machines: Machines) -> None:
+    await make(machines)
+    waiting = replace(run_of(this_process()), waiting=True)
+    note(machines, waiting)
+    assert machines.running(VM) is None
+    assert machines.alive(VM) == waiting
+    assert not machines.starting(VM)
+    machines.note_port(VM, waiting, 4711)
+    assert machines.running(VM) == replace(waiting, waiting=False, port=4711)
 
 
 async def test_a_later_process_with_the_same_id_is_not_taken_for_it(machines: Machines) -> None:
