@@ -17,7 +17,7 @@ from tachikoma.git.port import Git
 from tachikoma.host import process
 from tachikoma.host.clock import Clock, SystemClock
 from tachikoma.host.paths import Paths, paths_from, private_dir
-from tachikoma.hypervisor.port import Hypervisor, Images
+from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
 from tachikoma.model.errors import NotARepositoryError, UnsupportedError, UsageError
 from tachikoma.model.settings import HypervisorChoice, Settings
 from tachikoma.model.vm import Endpoint
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # each is loaded where it is made
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
     from tachikoma.proxy.plan import Plan
+    from tachikoma.vm.keeping import Keeping
 
 _SAYS_S = 10.0
 _Part = TypeVar("_Part")
@@ -191,6 +192,15 @@ class Runtime:
             data=self.paths.data, cache=self.paths.cache, clock=self.clock, environ=self.environ
         )
 
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoints of the engine's VMs."""
+        if self.engine_name == "synthetic":
+            return self._synthetic_engine
+        from tachikoma.hypervisor.qemu.checkpoints import QemuCheckpoints
+
+        return QemuCheckpoints(data=self.paths.data, clock=self.clock)
+
     async def engine_checks(self) -> list[EngineCheck]:
         """Look at everything that the engine takes of this machine."""
         if self.engine_name == "synthetic":
@@ -296,6 +306,7 @@ class Runtime:
         return Ports(
             hypervisor=self.hypervisor,
             images=_later(lambda: self.images),
+            checkpoints=_later(lambda: self.checkpoints),
             git=self.git,
             shell=_later(lambda: self.shell),
             store=self.store,
@@ -303,6 +314,13 @@ class Runtime:
             clock=self.clock,
             settings=self.settings,
         )
+
+    @cached_property
+    def keeping(self) -> Keeping:
+        """Checkpoints of VMs."""
+        from tachikoma.vm.keeping import Keeping
+
+        return Keeping(ports=self.ports)
 
     @cached_property
     def orchestrator(self) -> VmOrchestrator:

@@ -108,6 +108,7 @@ def image(info: ImageInfo) -> Data:
     return {
         "name": info.name,
         "size_bytes": info.size_bytes,
+        "snapshot_bytes": info.snapshot_bytes,
         "created": info.created,
         "digest": info.digest,
         "contents": dict(info.contents),

@@ -19,16 +19,17 @@ VERBS: dict[str, str] = {
     "status": "Look closely at a VM and at this host.",
     "cd": "Print the path of a branch's worktree.",
     "halt": "Stop a VM and keep its disk.",
-    "suspend": "Put a VM to rest.",
+    "suspend": "Put a VM to rest with its memory.",
+    "checkpoint": "Save, list and restore states of a VM's disk.",
     "destroy": "Remove a VM; its worktree and branch stay.",
-    "image": "Build, list and delete base images.",
+    "image": "Build, warm, list and delete base images.",
     "proxy": "Start, stop and look at the credential proxy.",
     "config": "Show every setting and where it comes from.",
     "doctor": "Check that this machine has what it takes.",
     "demo": "Show the whole thing at work, and clean up.",
 }
 ALIASES = {"stop": "halt", "delete": "destroy", "ls": "list"}
-_GROUPS = ("image", "proxy")
+_GROUPS = ("checkpoint", "image", "proxy")
 _ASKS_ONLY = ("-h", "--help", "-V", "--version")
 _MEANT_ELSEWHERE = {
     "help": "--help",

@@ -11,6 +11,7 @@ from typing import Protocol
 from tachikoma.model.events import Report
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import (
+    Checkpoint,
     Endpoint,
     Features,
     GuestCommand,
@@ -101,10 +102,26 @@ class Hypervisor(Protocol):
         """
         ...
 
+    async def suspend(self, vm: VmName) -> None:
+        """Put a running VM to rest with its memory; the next start goes on from there.
+
+        Its shared directories are taken away first, so ``start`` gives it new ones and it has to
+        be provisioned again.
+
+        Raises:
+            UnsupportedError: this engine cannot (``features.suspend``).
+            VmNotRunningError: it does not run.
+            VmInUseError: something in the guest uses the shared directories; it runs on.
+            DiskFullError: no space for its memory; it runs on.
+            HypervisorError: it failed on the way; the VM is stopped, its disk as it was.
+        """
+        ...
+
     async def stop(self, vm: VmName, *, grace_s: float) -> None:
         """Shut the guest down, by force after ``grace_s``; comes back when nothing of it runs.
 
-        Does nothing if it is stopped or absent. ``grace_s`` 0 means at once by force.
+        What is suspended loses its memory. Does nothing if it is stopped or absent. ``grace_s``
+        0 means at once by force.
         """
         ...
 
@@ -122,6 +139,41 @@ class Hypervisor(Protocol):
 
     def log_of(self, vm: VmName) -> str:
         """Say where the engine and the guest's console write about ``vm`` (a path, for hints)."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """Named restore points of the disks of VMs."""
+
+    async def checkpoints(self, vm: VmName) -> list[Checkpoint]:
+        """List those of ``vm``, oldest first."""
+        ...
+
+    async def save_checkpoint(self, vm: VmName, label: str) -> None:
+        """Keep the disk of ``vm`` as it is now, running or not.
+
+        Raises:
+            VmNotFoundError: no such VM.
+            CheckpointError: there is one of that name, or the VM has no disk yet.
+            DiskFullError: no space.
+        """
+        ...
+
+    async def restore_checkpoint(self, vm: VmName, label: str) -> None:
+        """Make the disk of a stopped VM what it was then.
+
+        Raises:
+            CheckpointError: there is none of that name.
+            HypervisorError: it runs.
+        """
+        ...
+
+    async def delete_checkpoint(self, vm: VmName, label: str) -> None:
+        """Let go of one.
+
+        Raises:
+            CheckpointError: there is none of that name.
+        """
         ...
 
 

@@ -17,6 +17,7 @@ from tachikoma.hypervisor.port import OnOutput
 from tachikoma.hypervisor.synthetic_world import Keeper, SyntheticVm, World
 from tachikoma.model.errors import (
     AgentError,
+    CheckpointError,
     HypervisorError,
     ImageInUseError,
     ImageNotFoundError,
@@ -28,6 +29,7 @@ from tachikoma.model.errors import (
 from tachikoma.model.events import Report, StepProgress
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import (
+    Checkpoint,
     Endpoint,
     Feature,
     Features,
@@ -103,10 +105,12 @@ class Synthetic:
             engine=ENGINE,
             suspend=self._suspend,
             instant_spawn=_AVAILABLE,
+            checkpoints=_AVAILABLE,
             proxy_network=_AVAILABLE,
             build_images=_AVAILABLE,
             default_network=Network.PROXY,
             default_image=IMAGE,
+            forwards_ssh=False,
             proxy_bind="127.0.0.1",
         )
 
@@ -217,6 +221,63 @@ class Synthetic:
             for line in ended.stderr.splitlines(keepends=True):
                 on_output("stderr", line)
         return ended
+
+    async def suspend(self, vm: VmName) -> None:
+        """Put a running VM to rest.
+
+        Raises:
+            VmNotRunningError: it does not run.
+        """
+        self._enter("suspend", vm)
+        with self._keeper.edit() as world:
+            found = _vm(world, vm)
+            if found.state is not VmState.RUNNING:
+                raise VmNotRunningError(f"{vm} does not run", hint="`tachikoma spawn` starts it")
+            world.vms[vm] = replace(found, state=VmState.SUSPENDED)
+
+    async def checkpoints(self, vm: VmName) -> list[Checkpoint]:
+        """List the checkpoints of ``vm``, oldest first."""
+        self._enter("checkpoints")
+        return list(_vm(self._keeper.read(), vm).checkpoints)
+
+    async def save_checkpoint(self, vm: VmName, label: str) -> None:
+        """Note a checkpoint; there is no disk to keep.
+
+        Raises:
+            CheckpointError: there is one of that name.
+        """
+        self._enter("save_checkpoint", vm)
+        with self._keeper.edit() as world:
+            found = _vm(world, vm)
+            if label in {each.label for each in found.checkpoints}:
+                raise CheckpointError(
+                    f"{vm} has a checkpoint {label} already", hint="choose another name"
+                )
+            more = (*found.checkpoints, Checkpoint(label, self._clock.now()))
+            world.vms[vm] = replace(found, checkpoints=more)
+
+    async def restore_checkpoint(self, vm: VmName, label: str) -> None:
+        """Look whether a checkpoint could be gone back to.
+
+        Raises:
+            CheckpointError: there is none of that name.
+            HypervisorError: the VM runs.
+        """
+        self._enter("restore_checkpoint", vm)
+        if _checkpoint(self._keeper.read(), vm, label).state is VmState.RUNNING:
+            raise HypervisorError(f"{vm} still runs", hint="stop it first: `tachikoma halt`")
+
+    async def delete_checkpoint(self, vm: VmName, label: str) -> None:
+        """Forget a checkpoint.
+
+        Raises:
+            CheckpointError: there is none of that name.
+        """
+        self._enter("delete_checkpoint", vm)
+        with self._keeper.edit() as world:
+            found = _checkpoint(world, vm, label)
+            kept = tuple(each for each in found.checkpoints if each.label != label)
+            world.vms[vm] = replace(found, checkpoints=kept)
 
     async def stop(self, vm: VmName, *, grace_s: float) -> None:
         """Shut the guest down; a deaf one takes the whole grace. Nothing if stopped or absent."""
@@ -333,6 +394,13 @@ def _vm(world: World, vm: VmName) -> SyntheticVm:
     if vm not in world.vms:
         raise VmNotFoundError(f"there is no VM {vm}", hint="`tachikoma list` shows all of them")
     return world.vms[vm]
+
+
+def _checkpoint(world: World, vm: VmName, label: str) -> SyntheticVm:
+    found = _vm(world, vm)
+    if label not in {each.label for each in found.checkpoints}:
+        raise CheckpointError(f"{vm} has no checkpoint {label}", hint="`checkpoint list`")
+    return found
 
 
 def _no_image(name: str) -> ImageNotFoundError:

@@ -12,7 +12,16 @@ from typing import Any
 from tachikoma.host import files
 from tachikoma.model.errors import HypervisorError
 from tachikoma.model.names import VmName
-from tachikoma.model.vm import Endpoint, ImageInfo, Launch, Mount, Network, VmInfo, VmState
+from tachikoma.model.vm import (
+    Checkpoint,
+    Endpoint,
+    ImageInfo,
+    Launch,
+    Mount,
+    Network,
+    VmInfo,
+    VmState,
+)
 
 _LOCK_DEADLINE_S = 10.0
 
@@ -30,6 +39,7 @@ class SyntheticVm:
     boot: str = ""
     booted: float = 0.0
     launch: Launch | None = None
+    checkpoints: tuple[Checkpoint, ...] = ()
 
     def info(self, disk_bytes: int) -> VmInfo:
         """Give what the port says of it."""
@@ -148,6 +158,7 @@ def _encoded_vm(vm: SyntheticVm) -> dict[str, Any]:
         "boot": vm.boot,
         "booted": vm.booted,
         "launch": None if vm.launch is None else _encoded_launch(vm.launch),
+        "checkpoints": [[each.label, each.created] for each in vm.checkpoints],
     }
 
 
@@ -176,6 +187,7 @@ def _decoded_vm(said: dict[str, Any]) -> SyntheticVm:
             **said,
             "state": VmState(said["state"]),
             "launch": None if launch is None else _decoded_launch(launch),
+            "checkpoints": tuple(Checkpoint(*each) for each in said["checkpoints"]),
         }
     )
 

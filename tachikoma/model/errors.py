@@ -20,6 +20,7 @@ The tree (codes are stable; scripts may match on them)::
       VmError                     vm.failed
         VmNotFoundError           vm.not_found
         VmBusyError               vm.busy
+        VmInUseError              vm.in_use
         VmNotRunningError         vm.not_running
         VmStateError              vm.unexpected_state
         BootTimeoutError          vm.boot_timeout
@@ -29,6 +30,7 @@ The tree (codes are stable; scripts may match on them)::
         UnsupportedError          hypervisor.unsupported
         AgentError                hypervisor.agent
         VmExistsError             hypervisor.vm_exists
+        CheckpointError           hypervisor.checkpoint
       ImageError                  image.failed
         ImageNotFoundError        image.not_found
         ImageInUseError           image.in_use
@@ -174,6 +176,12 @@ class VmBusyError(VmError):
     code = "vm.busy"
 
 
+class VmInUseError(VmError):
+    """Something in the guest uses what would have to be taken away; details say what."""
+
+    code = "vm.in_use"
+
+
 class VmNotRunningError(VmError):
     """The VM exists and does not run."""
 
@@ -226,6 +234,12 @@ class VmExistsError(HypervisorError):
     """A VM of that name already exists in the engine."""
 
     code = "hypervisor.vm_exists"
+
+
+class CheckpointError(HypervisorError):
+    """There is no such checkpoint, or there is one already."""
+
+    code = "hypervisor.checkpoint"
 
 
 class ImageError(TachikomaError):

@@ -74,6 +74,14 @@ class VmInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A named restore point of a VM's disk. ``created`` is seconds since the epoch."""
+
+    label: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """One base image. ``created`` is seconds since the epoch; ``contents`` says what is inside.
 
@@ -125,9 +133,12 @@ class Features:
     engine: str
     suspend: Feature
     instant_spawn: Feature
+    checkpoints: Feature
     proxy_network: Feature
     build_images: Feature
     default_network: Network
     default_image: str
+    forwards_ssh: bool
+    """Whether a VM's SSH port is at this host's loopback: no network lies in between."""
     proxy_bind: str
     """The host address to which the credential proxy binds unless the user says otherwise."""

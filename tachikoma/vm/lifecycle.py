@@ -1,6 +1,6 @@
 """The life of a VM as a total table: what is seen and what is wanted give the next step (pure).
 
-Spawn, halt and destroy are three goals over one table. Nothing here waits, asks or remembers:
+Spawn, suspend, halt and destroy are goals over one table. Nothing here waits, asks or remembers:
 the orchestrator observes, looks the step up and acts, until DONE or REFUSE.
 """
 
@@ -29,6 +29,8 @@ class Goal(StrEnum):
     """Where the user wants it to be."""
 
     READY = "ready"
+    SUSPENDED = "suspended"
+    """At rest with its memory; one that is stopped already has none to keep."""
     STOPPED = "stopped"
     ABSENT = "absent"
 
@@ -40,6 +42,7 @@ class Step(StrEnum):
     START = "start"
     AWAIT = "await"
     PROVISION = "provision"
+    SUSPEND = "suspend"
     STOP = "stop"
     DELETE = "delete"
     DONE = "done"
@@ -55,6 +58,15 @@ STEPS: Final[dict[Goal, dict[Phase, Step]]] = {
         Phase.BOOTING: Step.AWAIT,
         Phase.BARE: Step.PROVISION,
         Phase.READY: Step.DONE,
+    },
+    Goal.SUSPENDED: {
+        Phase.UNKNOWN: Step.REFUSE,
+        Phase.ABSENT: Step.REFUSE,
+        Phase.STOPPED: Step.DONE,
+        Phase.SUSPENDED: Step.DONE,
+        Phase.BOOTING: Step.SUSPEND,
+        Phase.BARE: Step.SUSPEND,
+        Phase.READY: Step.SUSPEND,
     },
     Goal.STOPPED: {
         Phase.UNKNOWN: Step.REFUSE,
@@ -81,6 +93,7 @@ LEADS_TO: Final[dict[Step, Phase]] = {
     Step.START: Phase.BOOTING,
     Step.AWAIT: Phase.BARE,
     Step.PROVISION: Phase.READY,
+    Step.SUSPEND: Phase.SUSPENDED,
     Step.STOP: Phase.STOPPED,
     Step.DELETE: Phase.ABSENT,
 }

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tachikoma.git.port import Origin, Repository, Worktree
+from tachikoma.host.timing import lap
 from tachikoma.model.errors import (
-    GitError,
     TachikomaError,
     VmBusyError,
-    VmNotFoundError,
     VmNotRunningError,
     VmStateError,
 )
 from tachikoma.model.events import Notice, Report, StepEnded, StepStarted
-from tachikoma.model.names import VmName, is_vm_name
+from tachikoma.model.names import VmName
 from tachikoma.model.vm import VmInfo
 from tachikoma.state.port import VmRecord
 from tachikoma.vm import registry, sighting
+from tachikoma.vm.finding import find_vm
 from tachikoma.vm.lifecycle import Goal, Phase, Step, decide
 from tachikoma.vm.ports import Ports
 from tachikoma.vm.requests import (
@@ -40,7 +40,8 @@ from tachikoma.vm.requests import (
     StatusRequest,
     SurveyOutcome,
     SurveyRequest,
-    Target,
+    SuspendOutcome,
+    SuspendRequest,
     VmReport,
 )
 
@@ -49,18 +50,6 @@ _LOCK_DEADLINE_S = 900.0
 """Longer than the longest spawn: an image to build, then a boot."""
 _COMMIT = 12
 """As much of a commit id as people are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A VM that a command is about; ``record`` is None for one that only the engine knows."""
-
-    name: VmName
-    record: VmRecord | None
-
-    @property
-    def branch(self) -> str:
-        return self.record.branch if self.record else ""
 
 
 class VmOrchestrator:
@@ -81,10 +70,13 @@ class VmOrchestrator:
         from tachikoma.vm.spawning import Spawning  # `list` does not wait for it to load
 
         ports = self._ports
+        lap("settings are read")
         repository, worktree = await self._locate(request, report)
+        lap("the worktree is there")
         name = await self._claim(repository, worktree)
         async with self._held(name, "spawn", report):
             record = self._still_claimed(name, repository, worktree)
+            lap("the VM has its name and is locked")
             spawning = Spawning(ports=ports, repository=repository, record=record, report=report)
             try:
                 login = await spawning.bring_up()
@@ -110,7 +102,7 @@ class VmOrchestrator:
         """
         del report
         ports = self._ports
-        known = await self._known(request.target)
+        known = await find_vm(ports, request.target)
         phase = await sighting.roughly(ports.hypervisor, known.name)
         endpoint = await ports.hypervisor.address(known.name)
         if known.record is None or phase is not Phase.BOOTING or endpoint is None:
@@ -135,12 +127,33 @@ class VmOrchestrator:
         Raises:
             VmNotFoundError: no VM of that name or branch.
         """
-        known = await self._known(request.target)
+        known = await find_vm(self._ports, request.target)
         async with self._held(known.name, "halt", report):
             done = await self._bring_to(
                 Goal.STOPPED, known.name, report, grace_s=0 if request.force else _STOP_GRACE_S
             )
         return HaltOutcome(name=known.name, branch=known.branch, was_running=Step.STOP in done)
+
+    async def suspend(self, request: SuspendRequest, report: Report) -> SuspendOutcome:
+        """Put a VM to rest with its memory; where the engine cannot, stop it, and say so.
+
+        Raises:
+            VmNotFoundError: no VM of that name or branch.
+            VmInUseError: something in the guest uses the worktree; the VM runs on.
+            DiskFullError: no space for its memory; the VM runs on.
+        """
+        can = self._ports.hypervisor.features.suspend
+        goal = Goal.SUSPENDED if can.available else Goal.STOPPED
+        known = await find_vm(self._ports, request.target)
+        async with self._held(known.name, "suspend", report):
+            done = await self._bring_to(goal, known.name, report, grace_s=_STOP_GRACE_S)
+        return SuspendOutcome(
+            name=known.name,
+            branch=known.branch,
+            was_running=bool(done),
+            suspended=Step.SUSPEND in done,
+            why="" if can.available else can.why,
+        )
 
     async def destroy(self, request: DestroyRequest, report: Report) -> DestroyOutcome:
         """Remove a VM with its disk, token, host keys and record; worktree and branch stay.
@@ -151,7 +164,7 @@ class VmOrchestrator:
             VmNotFoundError: no VM of that name or branch.
         """
         ports = self._ports
-        known = await self._known(request.target)
+        known = await find_vm(ports, request.target)
         async with self._held(known.name, "destroy", report):
             with ports.store.edit() as ledger:
                 if (record := ledger.vms.get(known.name)) is not None:
@@ -192,7 +205,7 @@ class VmOrchestrator:
         """
         del report
         hypervisor = self._ports.hypervisor
-        known = await self._known(request.target)
+        known = await find_vm(self._ports, request.target)
         info = await hypervisor.find(known.name)
         return StatusOutcome(
             vm=_report(known.name, known.record, info, self._engine),
@@ -264,38 +277,6 @@ class VmOrchestrator:
             last_used=now,
         )
 
-    async def _known(self, target: Target) -> _Known:
-        """Find the VM that a command is about.
-
-        Raises:
-            VmNotFoundError: neither a record nor the engine knows it.
-        """
-        ledger = self._ports.store.read()
-        if target.name is None:
-            repository = (await self._ports.git.repository(target.cwd)).git_dir
-            branch = await self._ports.git.current_branch(target.cwd)
-            record = ledger.of_branch(repository, branch)
-            what = f"the branch {branch}"
-        else:
-            record = registry.of_name(ledger, target.name, await self._repository(target.cwd))
-            what = target.name
-        if record is not None:
-            return _Known(record.name, record)
-        if target.name is not None and is_vm_name(target.name):
-            name = VmName(target.name)
-            if await self._ports.hypervisor.find(name) is not None:
-                return _Known(name, None)
-        raise VmNotFoundError(
-            f"there is no VM for {what}",
-            hint="`tachikoma list` shows all VMs; `tachikoma spawn` makes one",
-        )
-
-    async def _repository(self, directory: Path) -> Path | None:
-        try:
-            return (await self._ports.git.repository(directory)).git_dir
-        except GitError:
-            return None
-
     # Acting
 
     @asynccontextmanager
@@ -306,11 +287,14 @@ class VmOrchestrator:
     async def _bring_to(
         self, goal: Goal, vm: VmName, report: Report, *, grace_s: float
     ) -> list[Step]:
-        """Stop and delete as the table says, without ever asking the guest how it is."""
+        """Rest, stop and delete as the table says, without ever asking the guest how it is."""
         hypervisor, clock, done = self._ports.hypervisor, self._ports.clock, list[Step]()
         while (step := decide(goal, await sighting.roughly(hypervisor, vm))) is not Step.DONE:
             begun = clock.monotonic()
             match step:
+                case Step.SUSPEND:
+                    report(StepStarted(step.value, "Keeping the VM's memory"))
+                    await hypervisor.suspend(vm)
                 case Step.STOP:
                     report(StepStarted(step.value, "Stopping the VM"))
                     await hypervisor.stop(vm, grace_s=grace_s)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tachikoma.git.port import Git
 from tachikoma.host.clock import Clock
-from tachikoma.hypervisor.port import Hypervisor, Images
+from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
 from tachikoma.model.events import Report
 from tachikoma.model.settings import Settings
 from tachikoma.model.vm import Endpoint, Network
@@ -39,6 +39,7 @@ class Ports:
 
     hypervisor: Hypervisor
     images: Images
+    checkpoints: Checkpoints
     git: Git
     shell: Shell
     store: StateStore

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tachikoma.model.names import VmName
-from tachikoma.model.vm import Endpoint, VmState
+from tachikoma.model.vm import Checkpoint, Endpoint, VmState
 from tachikoma.ssh.port import Login
 
 
@@ -87,6 +87,62 @@ class HaltOutcome:
     name: VmName
     branch: str
     was_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendRequest:
+    """Put a VM to rest with its memory, where the engine can."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendOutcome:
+    """A VM at rest. ``suspended``: its memory was kept now; if not, ``why`` may say more."""
+
+    name: VmName
+    branch: str
+    was_running: bool
+    suspended: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRequest:
+    """A checkpoint of a VM's disk, to save, restore or delete; ``label`` is as a file name."""
+
+    target: Target
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointOutcome:
+    """What was done to the checkpoint ``label``.
+
+    ``halted``: the VM ran and was stopped for it. ``worktree`` is what a restore leaves as it is.
+    """
+
+    name: VmName
+    branch: str
+    label: str
+    worktree: Path | None
+    halted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointsRequest:
+    """List the checkpoints of a VM."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointsOutcome:
+    """The checkpoints of a VM, oldest first."""
+
+    name: VmName
+    branch: str
+    checkpoints: tuple[Checkpoint, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from tachikoma.git.port import Repository
+from tachikoma.host.timing import lap
 from tachikoma.model.errors import (
     AgentError,
     BootTimeoutError,
@@ -107,7 +107,8 @@ class Spawning:
                 await self._await_boot()
                 return Phase.BARE if self._started else await self._observe()
             case Step.PROVISION:
-                await self._provision_and_reach()
+                await self._provision()
+                self._endpoint = await self._way_in()
                 return Phase.READY
             case _:
                 vm, log = self._record.name, self._ports.hypervisor.log_of(self._record.name)
@@ -127,6 +128,7 @@ class Spawning:
             await ports.images.build(image, rebuild=False, report=self._report)
         await self._warm(image)
         await ports.hypervisor.clone(image, self._record.name)
+        lap("the VM is made")
         self._created = True
 
     async def _warm(self, image: str) -> None:
@@ -197,6 +199,15 @@ class Spawning:
         await self._or_stop(Requirement("its SSH server answers", hint, banner))
         return found[0]
 
+    async def _way_in(self) -> Endpoint:
+        """Give where SSH answers now that the guest has said that its server listens."""
+        hypervisor = self._ports.hypervisor
+        if hypervisor.features.forwards_ssh:  # no network is in between that could be closed
+            endpoint = await hypervisor.address(self._record.name)
+            if endpoint is not None:
+                return endpoint
+        return await self._ssh_answers()
+
     async def _or_stop(self, *requirements: Requirement) -> None:
         ports, vm = self._ports, self._record.name
         try:
@@ -211,16 +222,6 @@ class Spawning:
             await ports.hypervisor.stop(vm, grace_s=0)
             raise
 
-    async def _provision_and_reach(self) -> None:
-        """Set the VM up; its SSH server comes up meanwhile."""
-        try:
-            async with asyncio.TaskGroup() as both:
-                reached = both.create_task(self._ssh_answers())
-                await self._provision()
-        except ExceptionGroup as several:
-            raise several.exceptions[0] from several
-        self._endpoint = reached.result()
-
     async def _provision(self) -> None:
         ports, vm = self._ports, self._record.name
         await self._ensure_proxy()
@@ -233,6 +234,7 @@ class Spawning:
             deadline_s=ports.settings.boot_timeout_secs,
             report=self._report,
         )
+        lap("the guest is set up")
         ports.shell.pin(vm, findings.host_keys)
         # Last of all: the VM counts as READY only with the token whose hash comes first here. One
         # whose spawn was killed before this line is set up again, whatever its guest has got to.

@@ -1,4 +1,4 @@
-"""``tachikoma image build|list|delete``."""
+"""``tachikoma image build|warm|list|delete``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from tachikoma.cli import encode, words
 from tachikoma.cli.door import Door
 from tachikoma.cli.table import Column
 from tachikoma.cli.verb import Verb, VerbGroup
-from tachikoma.model.errors import ImageNotFoundError
+from tachikoma.model.errors import (
+    DiskFullError,
+    HypervisorError,
+    ImageNotFoundError,
+    UnsupportedError,
+)
+from tachikoma.model.events import Notice
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import ImageInfo
 
 _COLUMNS = (
     Column("NAME", least=16),
     Column("SIZE", right=True),
+    Column("SNAPSHOT", right=True),
     Column("BUILT"),
     Column("CONTENTS", least=20, drop=1),
 )
@@ -30,13 +37,30 @@ def command() -> None:
 @click.option("--rebuild", is_flag=True, help="Build it anew even if it is there.")
 @click.pass_obj
 def build(door: Door, *, name: str | None, rebuild: bool) -> int:
-    """Build the image NAME (default: the one that `spawn` uses). All or nothing."""
+    """Build the image NAME (default: the one that `spawn` uses). All or nothing.
+
+    Ends with the snapshot that new VMs start from, as `image warm` makes it.
+    """
     info = door.run(lambda _: _build(door, name, rebuild=rebuild))
     size = words.size(info.size_bytes)
     inside = door.screen.wrapped(contents(info), indent=2)
     door.screen.give(
         encode.image(info), [f"{info.name}  {size}", *(f"  {line}" for line in inside)]
     )
+    return 0
+
+
+@command.command("warm", cls=Verb)
+@click.argument("name", required=False)
+@click.pass_obj
+def warm(door: Door, *, name: str | None) -> int:
+    """Make the memory snapshot from which new VMs of the image NAME start, if there is none.
+
+    It is of a booted machine with as many CPUs and as much memory as the settings say.
+    """
+    info = door.run(lambda _: _warm(door, name))
+    said = words.size(info.snapshot_bytes)
+    door.screen.give(encode.image(info), [f"{info.name}  snapshots of {said}"])
     return 0
 
 
@@ -52,7 +76,13 @@ def list_images(door: Door) -> int:
         return 0
     now = door.runtime.clock.now()
     rows = [
-        [info.name, words.size(info.size_bytes), words.age(info.created, now), contents(info)]
+        [
+            info.name,
+            words.size(info.size_bytes),
+            words.size(info.snapshot_bytes) if info.snapshot_bytes else "-",
+            words.age(info.created, now),
+            contents(info),
+        ]
         for info in found
     ]
     door.screen.give(data, door.screen.table(_COLUMNS, rows))
@@ -76,7 +106,29 @@ def delete(door: Door, *, name: str, yes: bool) -> int:
 async def _build(door: Door, name: str | None, *, rebuild: bool) -> ImageInfo:
     runtime = door.runtime
     wanted = name or runtime.ports.image
-    return await runtime.images.build(wanted, rebuild=rebuild, report=door.screen.report)
+    info = await runtime.images.build(wanted, rebuild=rebuild, report=door.screen.report)
+    if not runtime.settings.instant_spawn:
+        return info
+    try:
+        return await _warm(door, wanted)
+    except (HypervisorError, DiskFullError) as error:
+        door.screen.report(Notice(f"new VMs start by booting: {error.message}"))
+        return info
+
+
+async def _warm(door: Door, name: str | None) -> ImageInfo:
+    runtime, settings = door.runtime, door.runtime.settings
+    wanted = name or runtime.ports.image
+    can = runtime.hypervisor.features.instant_spawn
+    if not can.available:
+        raise UnsupportedError("this engine has no snapshots to start VMs from", hint=can.why)
+    await runtime.hypervisor.warm(
+        wanted,
+        cpus=settings.vm_cpus,
+        memory_mib=settings.vm_memory,
+        report=door.screen.report,
+    )
+    return next(info for info in await runtime.images.images() if info.name == wanted)
 
 
 async def _delete(door: Door, name: str) -> None:

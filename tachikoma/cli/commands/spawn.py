@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from tachikoma.cli import encode, words
 from tachikoma.cli.door import Door
+from tachikoma.cli.table import Column
 from tachikoma.cli.verb import Verb
+from tachikoma.host.timing import Lap, lap, laps
 from tachikoma.vm.requests import How, SpawnOutcome, SpawnRequest
 
 _HOW = {
@@ -15,6 +19,8 @@ _HOW = {
     How.PROVISIONED: "set up anew",
     How.RECONNECTED: "was ready",
 }
+
+_LAPS = (Column("STEP", least=20), Column("SECONDS", right=True), Column("AT", right=True))
 
 _EXAMPLES = """\b
 Examples:
@@ -27,29 +33,37 @@ Examples:
 @click.command("spawn", cls=Verb, epilog=_EXAMPLES)
 @click.argument("branch", required=False)
 @click.option("--no-interactive", is_flag=True, help="Do not go into the VM when it is ready.")
+@click.option("--timings", is_flag=True, help="Show where the time went, step by step.")
 @click.pass_obj
-def command(door: Door, *, branch: str | None, no_interactive: bool) -> int:
+def command(door: Door, *, branch: str | None, no_interactive: bool, timings: bool) -> int:
     """Give BRANCH (default: the current one) its VM, made or started if need be, and go into it.
 
     A branch that does not exist yet is made: from the remote branch of that name, or else from
     HEAD. Its worktree is mounted in the VM at the same path.
     """
     request = SpawnRequest(cwd=door.runtime.cwd, branch=branch)
-    outcome = door.run(lambda _: _spawn(door, request))
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(laps()) if timings else []
+        lap("the program is loaded")
+        outcome = door.run(lambda _: _spawn(door, request))
+        lap("recorded")
     worktree = str(outcome.worktree)
     if door.interactive and not no_interactive:
+        for line in _timings(door, run):
+            door.screen.note(line)
         door.screen.note(_said(outcome))
         return door.go_into(outcome.login, directory=worktree)
     ssh = door.runtime.shell.attach_argv(outcome.login, directory=worktree)
     style = door.screen.style
     home = door.runtime.paths.home
     door.screen.give(
-        encode.spawned(outcome, ssh),
+        encode.spawned(outcome, ssh) | ({"timings": _encoded(run)} if timings else {}),
         [
             f"{style(outcome.name, 'bold')}  {_how(outcome)}",
             f"  branch    {words.clean(outcome.branch)}",
             f"  worktree  {words.clean(words.home(outcome.worktree, home))}",
             f"  enter     tachikoma enter {outcome.name}",
+            *_timings(door, run),
         ],
     )
     return 0
@@ -67,3 +81,15 @@ def _said(outcome: SpawnOutcome) -> str:
 def _how(outcome: SpawnOutcome) -> str:
     spent = sum(seconds for _, seconds in outcome.steps)
     return f"{_HOW[outcome.how]} in {words.seconds(spent)}" if outcome.steps else _HOW[outcome.how]
+
+
+def _timings(door: Door, run: list[Lap]) -> list[str]:
+    rows = [[each.what, f"{each.took_s:.3f}", f"{each.at_s:.3f}"] for each in run]
+    return ["", *door.screen.table(_LAPS, rows)] if rows else []
+
+
+def _encoded(run: list[Lap]) -> list[encode.Data]:
+    return [
+        {"what": each.what, "at_s": round(each.at_s, 3), "took_s": round(each.took_s, 3)}
+        for each in run
+    ]

@@ -7,25 +7,38 @@ import click
 from tachikoma.cli import encode
 from tachikoma.cli.door import Door
 from tachikoma.cli.verb import Verb
-from tachikoma.vm.requests import HaltRequest, Target
-
-_WHY = "a suspended Linux guest does not come back whole"
+from tachikoma.vm.requests import SuspendOutcome, SuspendRequest, Target
 
 
 @click.command("suspend", cls=Verb)
 @click.argument("name", required=False)
 @click.pass_obj
 def command(door: Door, *, name: str | None) -> int:
-    """Put a VM to rest. NAME is a branch or a VM (default: the current branch).
+    """Put a VM to rest with its memory. NAME is a branch or a VM (default: the current branch).
 
-    A suspended Linux guest does not come back whole, so this shuts it down in order: its disk
-    stays, what ran in it ends. `tachikoma spawn` starts it again.
+    What runs in it goes on at the next `tachikoma spawn`. Nothing in the VM may use the worktree
+    meanwhile, a shell neither. An engine that cannot do this shuts the VM down in order instead.
     """
-    request = HaltRequest(Target(cwd=door.runtime.cwd, name=name))
-    outcome = door.run(lambda runtime: runtime.orchestrator.halt(request, door.screen.report))
-    why = door.runtime.hypervisor.features.suspend.why or _WHY
-    said = f"halted: {why}" if outcome.was_running else "was not running"
-    door.screen.give(
-        {**encode.halted(outcome), "how": "halted", "why": why}, [f"{outcome.name} {said}"]
-    )
+    return rest(door, name)
+
+
+def rest(door: Door, name: str | None) -> int:
+    """Suspend a VM and tell how it went."""
+    request = SuspendRequest(Target(cwd=door.runtime.cwd, name=name))
+    outcome = door.run(lambda runtime: runtime.orchestrator.suspend(request, door.screen.report))
+    how = "suspended" if outcome.suspended else "halted"
+    data: encode.Data = {
+        "name": outcome.name,
+        "branch": outcome.branch,
+        "was_running": outcome.was_running,
+        "how": how,
+        "why": outcome.why,
+    }
+    door.screen.give(data, [f"{outcome.name} {_said(outcome, how)}"])
     return 0
+
+
+def _said(outcome: SuspendOutcome, how: str) -> str:
+    if not outcome.was_running:
+        return "was not running"
+    return f"{how}: {outcome.why}" if outcome.why else how

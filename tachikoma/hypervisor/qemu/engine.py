@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -14,10 +15,11 @@ from tachikoma.host import files, process
 from tachikoma.host.clock import Clock
 from tachikoma.hypervisor.port import OnOutput
 from tachikoma.hypervisor.qemu import guest_exec, probe
+from tachikoma.hypervisor.qemu import suspend as suspending
 from tachikoma.hypervisor.qemu.agent import Agent
 from tachikoma.hypervisor.qemu.argv import DEFAULT_CMDLINE, GUEST_PROXY_HOST, overlay_argv
 from tachikoma.hypervisor.qemu.awake import Awake
-from tachikoma.hypervisor.qemu.machine import Home, Machine, Machines
+from tachikoma.hypervisor.qemu.machine import Home, Machine, Machines, Run
 from tachikoma.hypervisor.qemu.power import AGENT, Power
 from tachikoma.hypervisor.qemu.restore import Restore
 from tachikoma.hypervisor.qemu.snapshot import Saved, Snapshots
@@ -52,14 +54,14 @@ _log = logging.getLogger(__name__)
 
 FEATURES = Features(
     engine="qemu",
-    suspend=Feature(
-        available=False, why="QEMU cannot save a VM that shares directories; it is halted instead"
-    ),
+    suspend=Feature(available=True, why="when nothing in the VM uses its shared directories"),
     instant_spawn=Feature(available=True),
+    checkpoints=Feature(available=True),
     proxy_network=Feature(available=True),
     build_images=Feature(available=True),
     default_network=Network.PROXY,
     default_image="debian",
+    forwards_ssh=True,
     proxy_bind="127.0.0.1",
 )
 
@@ -68,6 +70,8 @@ _OVERLAY_S = 30.0
 _CPUS = 2
 _MEMORY_MIB = 2048
 _BLOCK = 512
+_HALF_SUSPENDED_S = 20.0
+"""For a guest without its shares, and perhaps paused, to shut down in."""
 
 
 class Qemu:
@@ -120,9 +124,10 @@ class Qemu:
         if machine is None:
             return None
         running = self._machines.running(vm) is not None or self._machines.starting(vm)
+        resting = VmState.SUSPENDED if Saved(home.saved).about.exists() else VmState.STOPPED
         return VmInfo(
             name=vm,
-            state=VmState.RUNNING if running else VmState.STOPPED,
+            state=VmState.RUNNING if running else resting,
             image=machine.image,
             cpus=machine.cpus,
             memory_mib=machine.memory_mib,
@@ -202,7 +207,42 @@ class Qemu:
             await self._make_disk(machine, machine.base / "disk.qcow2")
             machine = replace(machine, fresh=False)
             self._machines.save(machine)
+        elif await self._resume(machine, launch):
+            return
         await self._power.on(machine, launch)
+
+    async def _resume(self, machine: Machine, launch: Launch) -> bool:
+        """Go on with a suspended VM; False if it is none, or cannot go on and has to boot."""
+        saved = Saved(self._machines.home(machine.name).saved)
+        if not saved.about.exists():
+            return False
+        try:
+            if saved.whole(await self._warming.key(machine)):
+                what = Restore(saved=saved, golden=False, commit=saved.spend)
+                await self._power.on(machine, launch, restoring=what)
+                return True
+            _log.warning("%s boots: its memory fits neither its settings nor QEMU", machine.name)
+        except HypervisorError as error:
+            _log.warning("%s boots: it could not go on from its memory: %s", machine.name, error)
+        finally:
+            saved.remove()
+        return False
+
+    async def suspend(self, vm: VmName) -> None:
+        """Keep the memory of ``vm`` on the disk and end all that runs of it."""
+        machine = self._known(vm)
+        run = self._running(vm)
+        home = self._machines.home(vm)
+        key = await self._warming.key(machine)
+        suspending.check_space(run, home)
+        await suspending.detach_shares(run, self._clock)
+        try:
+            await suspending.save(run, home, key)
+        except BaseException:
+            Saved(home.saved).remove()
+            await asyncio.shield(self._power.off(vm, grace_s=_HALF_SUSPENDED_S))
+            raise
+        await self._power.off(vm, grace_s=0)
 
     async def _start_from(self, saved: Saved, machine: Machine, launch: Launch) -> None:
         """Start a VM that has never run as a copy of a machine that has."""
@@ -253,10 +293,7 @@ class Qemu:
             if awake.can_run(command):
                 return await awake.run(command, on_output)
             awake.close()
-        run = self._machines.running(vm)
-        if run is None:
-            raise VmNotRunningError(f"the VM {vm} does not run", hint="`tachikoma spawn` starts it")
-        agent = Agent(socket=run.sockets / AGENT, clock=self._clock)
+        agent = Agent(socket=self._running(vm).sockets / AGENT, clock=self._clock)
         return await guest_exec.execute(agent, command, on_output, self._clock)
 
     async def stop(self, vm: VmName, *, grace_s: float) -> None:
@@ -264,6 +301,8 @@ class Qemu:
         if (awake := self._awake.pop(vm, None)) is not None:
             awake.close()
         await self._power.off(vm, grace_s=grace_s)
+        if self._machines.load(vm) is not None:
+            Saved(self._machines.home(vm).saved).remove()
 
     async def delete(self, vm: VmName) -> None:
         """Remove a stopped VM and every file of it."""
@@ -293,6 +332,12 @@ class Qemu:
         if machine is None:
             raise VmNotFoundError(f"there is no VM {vm}", hint="`tachikoma list` shows all VMs")
         return machine
+
+    def _running(self, vm: VmName) -> Run:
+        run = self._machines.running(vm)
+        if run is None:
+            raise VmNotRunningError(f"the VM {vm} does not run", hint="`tachikoma spawn` starts it")
+        return run
 
     def _refuse_existing(self, vm: VmName) -> None:
         if self._machines.home(vm).machine.exists():

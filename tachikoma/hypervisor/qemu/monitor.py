@@ -99,19 +99,37 @@ class Monitor:
         await self._client.execute("chardev-add", chardev)
         await self._client.execute("device_add", device)
 
+    async def plugged(self) -> list[int]:
+        """List the slots with a share in them."""
+        names = await self._peripherals()
+        return sorted(int(name.removeprefix("fs")) for name in names if name.startswith("fs"))
+
     async def unplug(self, slot: int) -> None:
         """Pull a share that the guest does not use out, and wait until it has let go of it."""
         device, chardev = f"fs{slot}", f"share{slot}"
         await self._client.execute("device_del", {"id": device})
         async for _ in attempts(self._clock, deadline_s=_UNPLUG_S, first_s=0.01, most_s=0.1):
-            there = await self._client.execute("qom-list", {"path": "/machine/peripheral"})
-            if device not in {each["name"] for each in cast("list[dict[str, str]]", there)}:
+            if device not in await self._peripherals():
                 await self._client.execute("chardev-remove", {"id": chardev})
                 return
         raise HypervisorError(
             f"the guest does not let go of the shared directory in slot {slot}",
             hint="halt the VM instead: `tachikoma halt`",
         )
+
+    async def take_disk_snapshot(self, name: str) -> None:
+        """Keep the disk as it is in this moment under ``name``, inside its file."""
+        about = {"device": "disk", "name": name}
+        await self._client.execute("blockdev-snapshot-internal-sync", about)
+
+    async def delete_disk_snapshot(self, name: str) -> None:
+        """Let go of what is kept under ``name``."""
+        about = {"device": "disk", "name": name}
+        await self._client.execute("blockdev-snapshot-delete-internal-sync", about)
+
+    async def _peripherals(self) -> set[str]:
+        there = await self._client.execute("qom-list", {"path": "/machine/peripheral"})
+        return {each["name"] for each in cast("list[dict[str, str]]", there)}
 
     async def _leave_memory_out(self) -> None:
         capability = {"capability": "x-ignore-shared", "state": True}

@@ -15,6 +15,7 @@ from typing import Any
 from tachikoma.host import files, process, tasks
 from tachikoma.host.clock import Clock, attempts
 from tachikoma.host.paths import private_dir
+from tachikoma.host.timing import lap
 from tachikoma.hypervisor.qemu import kvm, shares
 from tachikoma.hypervisor.qemu.agent import Agent
 from tachikoma.hypervisor.qemu.argv import Accelerator, Hardware, Share, Wiring, qemu_argv
@@ -97,6 +98,7 @@ class Power:
         started = Process(pid, process.start_time(pid) or "")
         try:
             run = await self._recorded(machine.name, started)
+            lap("QEMU has its memory")
             if run.qemu != started:  # somebody else was quicker
                 await self._end([started])
                 await self.see_up(machine.name, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tachikoma.host.timing import lap
 from tachikoma.hypervisor.qemu.argv import Hardware
 from tachikoma.hypervisor.qemu.awake import Awake
 from tachikoma.hypervisor.qemu.monitor import conversation
@@ -37,12 +38,17 @@ async def restore(hardware: Hardware, what: Restore) -> tuple[int | None, Awake 
         AgentError: the guest does not answer.
     """
     async with conversation(hardware.monitor, deadline_s=_RESTORE_S) as monitor:
+        lap("QEMU answers")
         await monitor.load(what.saved.state)
+        lap("the state is restored")
         for slot, share in enumerate(hardware.shares):
             await monitor.plug(slot, share)
+        lap("the shares are plugged in")
         port = await monitor.ssh_port()
         what.commit()
         await monitor.go_on()
     if not what.golden:
         return port, None
-    return port, await Awake.born(hardware.birth, hardware.mac, deadline_s=_BIRTH_S)
+    awake = await Awake.born(hardware.birth, hardware.mac, deadline_s=_BIRTH_S)
+    lap("the guest is a machine of its own")
+    return port, awake

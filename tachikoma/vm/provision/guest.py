@@ -29,6 +29,9 @@ CLAUDE = "/usr/local/bin/claude"
 TMP_RULES = "/etc/tmpfiles.d/tmp.conf"
 """Our images have it. Without it, a boot empties /tmp, and nothing may be mounted there before."""
 SOURCE_LINE = '[ -r "$HOME/.tachikoma/env" ] && . "$HOME/.tachikoma/env"'
+SSH_PORT = 22
+LISTENING = "0A"
+"""How the kernel's table of sockets says it."""
 PATIENCE_S = 10.0
 PAUSE_S = 0.05
 NOSUID_NODEV = 2 | 4
@@ -184,7 +187,9 @@ def claude(plan: "Plan") -> None:
 
 
 def host_keys(plan: "Plan") -> None:
-    """Tell the SSH host key; the image makes one at its first boot, about now."""
+    """Tell the SSH host key; the image makes one at its first boot, about now. Its server then
+    listens: only then is the host through with this.
+    """
     del plan
     end = time.monotonic() + PATIENCE_S
     while not (words := read(HOST_KEY + ".pub").split()):
@@ -192,6 +197,10 @@ def host_keys(plan: "Plan") -> None:
             raise Failed(f"there is no {HOST_KEY}.pub")
         time.sleep(PAUSE_S)
     say(f"hostkey {words[0]} {words[1]}")
+    while not listens(SSH_PORT):
+        if time.monotonic() > end:
+            raise Failed(f"nothing listens on port {SSH_PORT}")
+        time.sleep(PAUSE_S)
 
 
 STEPS = [
@@ -203,6 +212,14 @@ STEPS = [
     ("claude", claude),
     ("host-keys", host_keys),
 ]
+
+
+def listens(port: int) -> bool:
+    """Tell whether something listens on a TCP port."""
+    rows = read("/proc/net/tcp").splitlines() + read("/proc/net/tcp6").splitlines()
+    return any(
+        row.split()[1].endswith(f":{port:04X}") and row.split()[3] == LISTENING for row in rows
+    )
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tachikoma.host.timing import lap
 from tachikoma.hypervisor.port import Hypervisor
 from tachikoma.model.errors import ProvisionFailed
 from tachikoma.model.events import Report, StepProgress
@@ -43,6 +44,7 @@ class _Listener:
     def _line(self, line: str) -> None:
         match line.split(" ", 2):
             case [mark, "step", name] if mark == MARK:
+                lap(f"guest: {self.step} done")
                 self.step = name
                 self.report(StepProgress(name))
             case [mark, "hostkey", key] if mark == MARK:
