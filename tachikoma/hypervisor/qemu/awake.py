@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tachikoma.host.clock import SystemClock
 from tachikoma.hypervisor.port import OnOutput
 from tachikoma.hypervisor.qemu.guest_exec import MOST_OUTPUT, ROOT_ENVIRONMENT
 from tachikoma.model.errors import AgentError
@@ -40,7 +41,7 @@ class Awake:
             AgentError: it does not become that, in time or at all.
         """
         private, public = await asyncio.to_thread(_host_key)
-        about = {
+        about: dict[str, str | float] = {
             "seed": secrets.token_bytes(64).hex(),
             "machine_id": uuid.uuid4().hex,
             "boot_id": str(uuid.uuid4()),
@@ -53,7 +54,7 @@ class Awake:
                 streams = await asyncio.open_unix_connection(socket, limit=_LONGEST_LINE)
                 awake = cls(reader=streams[0], writer=streams[1])
                 async with awake._or_closed():
-                    await awake._tell(about)
+                    await awake._tell(about | {"now": SystemClock().now()})
                     awake._known = frozenset((await awake._hear())["born"])
         except _BROKEN as error:
             raise AgentError(
@@ -68,7 +69,13 @@ class Awake:
         """Tell whether ``command`` is a program for the interpreter as it is."""
         return command.argv[:-1] == _INTERPRETER and command.user == "root"
 
-    async def run(self, command: GuestCommand, on_output: OnOutput | None) -> GuestExit:
+    async def run(
+        self,
+        command: GuestCommand,
+        on_output: OnOutput | None,
+        *,
+        most_output: int = MOST_OUTPUT,
+    ) -> GuestExit:
         """Run ``command``, and be closed; see ``Hypervisor.execute`` for what is promised.
 
         Raises:
@@ -85,7 +92,7 @@ class Awake:
         try:
             async with asyncio.timeout(command.deadline_s):
                 await self._tell(job)
-                return await self._outcome(on_output)
+                return await self._outcome(on_output, most_output)
         except _BROKEN as error:
             why = str(error) or type(error).__name__
             raise AgentError(
@@ -95,7 +102,7 @@ class Awake:
         finally:
             self.close()
 
-    async def _outcome(self, on_output: OnOutput | None) -> GuestExit:
+    async def _outcome(self, on_output: OnOutput | None, most_output: int) -> GuestExit:
         said: dict[Stream, list[bytes]] = {"stdout": [], "stderr": []}
         size = 0
         while "status" not in (heard := await self._hear()):
@@ -103,7 +110,7 @@ class Awake:
                 piece = base64.b64decode(heard[stream])
                 said[stream].append(piece)
                 size += len(piece)
-                if size > MOST_OUTPUT:
+                if size > most_output:
                     raise ValueError("it says more than is held in memory")
                 if on_output is not None:
                     on_output(stream, piece)

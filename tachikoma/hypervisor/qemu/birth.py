@@ -10,8 +10,8 @@ it says is believed.
 Standard input: a list of programs in JSON, which are compiled ahead. Standard output, once:
 ``prepared``. Over the port, a line of JSON each:
 
-* host: ``seed`` (hex, fresh random bytes), ``machine_id``, ``boot_id``, ``mac``, and the pair
-  ``host_key`` and ``host_key_public`` of the SSH server
+* host: ``seed`` (hex, fresh random bytes), ``now`` (seconds since the epoch), ``machine_id``,
+  ``boot_id``, ``mac``, and the pair ``host_key`` and ``host_key_public`` of the SSH server
 * guest: ``born``, the digests of the programs that it has compiled
 * host: ``environment`` for a program, ``stdin`` (base64), and ``known``, its digest, or its text
   as ``script``
@@ -42,6 +42,7 @@ HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 READY = "/run/tachikoma/ready"
 BOOT_ID = "/run/tachikoma/boot-id"
 SERVICES = ["systemd-logind.service", "dbus.service", "dbus.socket"]
+JOURNALS = "/run/log/journal"
 SSHD_PID = "/run/sshd.pid"
 RNDADDENTROPY = 0x40085203
 RNDRESEEDCRNG = 0x5207
@@ -89,7 +90,7 @@ def forget() -> None:
         if os.path.lexists(path):
             os.unlink(path)
     put("/etc/machine-id", "", 0o444)
-    run("rm", "-rf", "/run/log/journal", "/var/lib/dbus/machine-id")
+    run("rm", "-rf", JOURNALS, "/var/lib/dbus/machine-id")
     for program in ("mount", "git", "ssh-keygen", "sshd"):  # in memory when they are wanted
         read_through("/usr/sbin/" + program if program == "sshd" else "/usr/bin/" + program)
     os.sync()
@@ -133,6 +134,7 @@ def tell(port: int, what: object) -> None:
 def become(about: "dict[str, str]") -> None:
     """Be that machine: what no other may share."""
     stir(bytes.fromhex(about["seed"]))
+    time.clock_settime(time.CLOCK_REALTIME, float(about["now"]))  # it stood still since then
     put("/etc/machine-id", about["machine_id"] + "\n", 0o444)
     os.makedirs("/run/tachikoma", exist_ok=True)
     put(BOOT_ID, about["boot_id"] + "\n", 0o444)
@@ -161,7 +163,12 @@ def start_services() -> None:
     end = time.monotonic() + GIVE_WAY_S
     while not os.path.exists(READY) and time.monotonic() < end:
         time.sleep(PAUSE_S)
-    run("systemctl", "restart", "--no-block", "systemd-journald.service")
+    run("systemctl", "restart", "systemd-journald.service")
+    with open("/etc/machine-id") as file:
+        mine = file.read().strip()
+    for each in os.listdir(JOURNALS):
+        if each != mine:  # the journal went on under the name of before
+            run("rm", "-rf", JOURNALS + "/" + each)
     run("systemctl", "start", "--no-block", *SERVICES)
 
 
@@ -204,8 +211,11 @@ def feed(pipe: int, data: bytes) -> None:
     if large and os.fork() != 0:
         os.close(pipe)
         return
-    while data:
-        data = data[os.write(pipe, data) :]
+    try:
+        while data:
+            data = data[os.write(pipe, data) :]
+    except BrokenPipeError:
+        pass  # it has ended, or wants no more
     os.close(pipe)
     if large:
         os._exit(0)
@@ -222,6 +232,8 @@ def be(job: "dict[str, Any]", code: "CodeType") -> None:
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if end.code is not None and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
     except BaseException:  # noqa: BLE001 - an interpreter's last resort
         sys.excepthook(*sys.exc_info())
         status = 1

@@ -194,6 +194,7 @@ class Qemu:
             await self._power.see_up(vm, run)
 
     async def _start(self, machine: Machine, launch: Launch) -> None:
+        await self._power.end_abandoned(machine.name)
         if machine.fresh:
             if self._snapshots and (saved := await self._warming.find(machine)) is not None:
                 try:

@@ -68,7 +68,8 @@ class Run:
     """What runs of a VM: its processes, where its sockets are, and its SSH port once known.
 
     ``memory`` is the number of QEMU's descriptor for the guest's memory. ``waiting`` tells that
-    QEMU was started to go on from a saved state and has not got there yet.
+    QEMU was started to go on from a saved state and has not got there yet, ``starter`` which
+    command started it: if that has ended, it waits in vain.
     """
 
     boot_id: str
@@ -77,7 +78,13 @@ class Run:
     daemons: tuple[Process, ...]
     memory: int = -1
     waiting: bool = False
+    starter: Process | None = None
     port: int | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Tell whether it waits for a command that has ended."""
+        return self.waiting and not (self.starter is not None and self.starter.lives())
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +340,7 @@ def decode_run(raw: dict[str, Any]) -> Run:
         daemons=tuple(_process(daemon) for daemon in raw["daemons"]),
         memory=int(raw["memory"]),
         waiting=bool(raw.get("waiting", False)),
+        starter=None if raw.get("starter") is None else _process(raw["starter"]),
         port=None if raw.get("port") is None else int(raw["port"]),
     )
 

@@ -86,12 +86,12 @@ class Monitor:
         with _socket_beside(self._socket) as path:
             await self._client.execute("migrate-incoming", {"uri": f"unix:{path}"})
             _, writer = await asyncio.open_unix_connection(path)
-            with files.translated(state):
-                writer.write(await asyncio.to_thread(state.read_bytes))
-            writer.write_eof()
-            await writer.drain()
-            await self._migrated()
-            writer.close()
+            with contextlib.closing(writer):
+                with files.translated(state):
+                    writer.write(await asyncio.to_thread(state.read_bytes))
+                writer.write_eof()
+                await writer.drain()
+                await self._migrated()
 
     async def plug(self, slot: int, share: Share) -> None:
         """Plug a share in; its virtiofsd must listen."""
@@ -109,13 +109,24 @@ class Monitor:
         device, chardev = f"fs{slot}", f"share{slot}"
         await self._client.execute("device_del", {"id": device})
         async for _ in attempts(self._clock, deadline_s=_UNPLUG_S, first_s=0.01, most_s=0.1):
-            if device not in await self._peripherals():
-                await self._client.execute("chardev-remove", {"id": chardev})
+            if device not in await self._peripherals() and await self._let_go(chardev):
                 return
         raise HypervisorError(
             f"the guest does not let go of the shared directory in slot {slot}",
             hint="halt the VM instead: `tachikoma halt`",
         )
+
+    async def _let_go(self, chardev: str) -> bool:
+        """Remove a chardev; False while the device that had it is not quite gone."""
+        from qemu.qmp import ExecuteError
+
+        try:
+            await self._client.execute("chardev-remove", {"id": chardev})
+        except ExecuteError as error:
+            if "busy" in str(error):
+                return False
+            raise
+        return True
 
     async def take_disk_snapshot(self, name: str) -> None:
         """Keep the disk as it is in this moment under ``name``, inside its file."""

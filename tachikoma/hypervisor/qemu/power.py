@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,6 @@ class Power:
             "memory_from": str(restoring.saved.memory) if restoring else None,
             "tied": tied,
         }
-        if self._machines.alive(machine.name):  # it waits for what the command before did not do
-            await self.off(machine.name, grace_s=0)
         private_dir(self._runtime)
         private_dir(sockets)
         argv = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec)]
@@ -101,6 +100,9 @@ class Power:
             lap("QEMU has its memory")
             if run.qemu != started:  # somebody else was quicker
                 await self._end([started])
+                if run.waiting:
+                    await self.end_abandoned(machine.name)
+                    return await self.on(machine, launch, restoring=restoring, tied=tied)
                 await self.see_up(machine.name, run)
                 return None
             return await self._bring_up(machine.name, run, hardware, restoring)
@@ -108,6 +110,20 @@ class Power:
             ending = tasks.spawn(self._clear_away(machine.name, started), name="end a failed start")
             await asyncio.shield(ending)
             raise
+
+    async def end_abandoned(self, vm: VmName) -> None:
+        """End what waits to be restored by a command that was ended. Does nothing else.
+
+        Raises:
+            HypervisorError: another command is restoring the VM.
+        """
+        await self._started(vm)
+        run = self._machines.alive(vm)
+        if run is None or not run.waiting:
+            return
+        if not run.abandoned:
+            raise claimed_by_another(vm)
+        await self.off(vm, grace_s=0)
 
     async def see_up(self, vm: VmName, run: Run) -> None:
         """Wait until a start that another command began, and may have died over, is through.
@@ -311,6 +327,7 @@ def _spec(qemu: str, hardware: Hardware, launch: Launch, sockets: Path) -> dict[
             "boot_id": boot_id(),
             "sockets": str(sockets),
             "waiting": hardware.incoming,
+            "starter": asdict(Process(os.getpid(), process.start_time(os.getpid()) or "")),
         },
         "qemu": qemu_argv(qemu, hardware),
         "monitor": str(hardware.monitor),

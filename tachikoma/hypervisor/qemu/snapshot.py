@@ -1,9 +1,10 @@
 """Saved machines: the state of devices and the memory, as files that are whole or not there.
 
 A golden snapshot belongs to an image and a kind of machine: it is a machine that has booted,
-has nothing mounted and is nobody yet. It lies in ``snapshots/<key>/`` in the image's directory;
-the key stands for all that must be the same for QEMU to go on from it. A suspended VM has its
-own in ``saved/`` in its directory.
+has nothing mounted and is nobody yet. It lies in ``snapshots/<key>-<number>/`` in the directory
+of the image. The key stands for all that must be the same for QEMU to go on from it. The number
+is random: VMs stand on the disk in there, and none made later may take its place. A suspended VM
+has its own in ``saved/`` in its directory.
 
 Both hold ``memory``, a sparse file as large as the guest's memory with data only where that is
 not zero, ``state`` of the devices, and ``saved.json``, written last and removed first. It says
@@ -16,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -116,8 +118,7 @@ class Snapshots:
 
     def find(self, key: str) -> Saved | None:
         """Give the snapshot for machines of that ``key``, if there is a whole one."""
-        saved = Saved(self.path / key)
-        return saved if saved.whole(key) else None
+        return next((saved for saved in self.all() if saved.whole(key)), None)
 
     def all(self) -> list[Saved]:
         """List what lies there, newest first, whole or not."""
@@ -131,13 +132,17 @@ class Snapshots:
         """What all of them take up on the host's disk."""
         return sum(saved.size_bytes for saved in self.all())
 
-    def publish(self, made: Path, key: str) -> Saved:
-        """Make the files in the directory ``made`` the snapshot of ``key``; they are moved."""
+    def publish(self, made: Path, key: str, *, used: Sequence[Path] = ()) -> Saved:
+        """Make the files in the directory ``made`` the snapshot of ``key``; they are moved.
+
+        What is broken of that key goes, but for the disks that VMs stand on (those in ``used``).
+        """
         Saved(made).seal(key)
-        saved = Saved(self.path / key)
+        saved = Saved(self.path / f"{key}-{secrets.token_hex(4)}")
+        for broken in self.all():
+            if broken.path.name.startswith(f"{key}-"):
+                self.discard(broken, used=used)
         with files.translated(self.path):
-            if saved.path.exists():  # one that is broken
-                saved.remove()
             made.replace(saved.path)
             _sync(self.path)
         return saved

@@ -146,7 +146,7 @@ class Warming:
             made = await self._save(run, home)
             await power.off(name, grace_s=0)
             home.disk.replace(made.disk)
-            return snapshots.publish(made.path, key)
+            return snapshots.publish(made.path, key, used=self.used())
         finally:
             await asyncio.shield(self._clear_away(machines, power, name))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ pytestmark = pytest.mark.live
 
 SOON_S = 10.0
 STAYS = ["/bin/sleep", "60"]
+MEMORY = 3 << 20
+SHOW = ["/bin/sh", "-c", "exec cat </proc/self/fd/{memory} >seen"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ class Vm:
     home: Path
     maps: IdMaps
     shares: list[dict[str, Any]] = field(default_factory=list)
-    memory: dict[str, Any] = field(default_factory=lambda: {"size": 1 << 20, "from": None})
+    memory: dict[str, Any] = field(default_factory=lambda: {"size": MEMORY, "from": None})
     tied: bool = False
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -61,7 +65,10 @@ class Vm:
         )
         return mountpoint
 
-    def launch(self, qemu: list[str] | None = None) -> subprocess.Popen[bytes]:
+    def launch(
+        self, qemu: list[str] | None = None, *, below: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Launch; ``below`` is a program that is given the launcher's argv, and starts it."""
         spec = {
             "lock": "lock",
             "record": "run.json",
@@ -77,7 +84,7 @@ class Vm:
             "id_tools": self.maps.tools,
         }
         with (self.home / "log").open("ab") as log:
-            argv = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec)]
+            argv = [*below, sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec)]
             started = subprocess.Popen(argv, cwd=self.home, stdout=log, stderr=log)
         self.started.append(started)
         return started
@@ -222,6 +229,65 @@ def test_a_directory_that_is_gone_is_named(vm: Vm, tmp_path: Path) -> None:
     vm.share(tmp_path / "gone", "")
     assert vm.launch().wait(SOON_S) == 1
     assert f"{tmp_path}/gone: No such file or directory" in vm.log
+
+
+def test_memory_begins_as_nothing(vm: Vm) -> None:
+    assert vm.launch(SHOW).wait(SOON_S) == 0
+    assert (vm.home / "seen").read_bytes() == bytes(MEMORY)
+    assert vm.run().memory > 2
+
+
+def test_memory_begins_as_a_copy_of_what_was_saved(vm: Vm) -> None:
+    saved = vm.home / "saved memory"
+    with saved.open("wb") as file:
+        for start in (0, 1 << 20, MEMORY - 5000):
+            file.seek(start)
+            file.write(bytes(range(1, 251)) * 20)
+    content = saved.read_bytes()
+    assert len(content) == MEMORY
+    vm.memory["from"] = str(saved)
+    write = "printf changed 1<>/proc/self/fd/{memory}; exec cat </proc/self/fd/{memory} >seen"
+    assert vm.launch(["/bin/sh", "-c", write]).wait(SOON_S) == 0
+    assert (vm.home / "seen").read_bytes() == b"changed" + content[7:]
+    assert saved.read_bytes() == content, "what the guest does stays its own"
+
+
+@pytest.mark.parametrize("size", [0, MEMORY - 1, MEMORY + 1])
+def test_a_saved_memory_of_another_size_is_refused(vm: Vm, size: int) -> None:
+    (vm.home / "saved").write_bytes(bytes(size))
+    vm.memory["from"] = str(vm.home / "saved")
+    assert vm.launch().wait(SOON_S) == 1
+    assert f"saved does not hold a memory of {MEMORY} bytes" in vm.log
+    assert not (vm.home / "run.json").exists()
+
+
+def test_who_connects_to_the_monitor_is_kept_waiting_until_qemu_takes_over(vm: Vm) -> None:
+    answer = (
+        "import socket, sys; server = socket.socket(fileno=int(sys.argv[1]));"
+        "server.accept()[0].sendall(b'here')"
+    )
+    vm.launch([sys.executable, "-c", answer, "{monitor}"])
+    vm.run()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(SOON_S)
+        client.connect(str(vm.home / "monitor"))
+        assert client.recv(9) == b"here"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_only_what_is_tied_ends_with_its_caller(vm: Vm, *, tied: bool) -> None:
+    vm.tied = tied
+    script = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(60)"
+    caller = vm.launch(below=[sys.executable, "-c", script])
+    qemu = vm.run().qemu
+    until(lambda: process.command_line(qemu.pid) == tuple(STAYS))
+    caller.kill()
+    caller.wait(SOON_S)
+    if tied:
+        until(lambda: not qemu.lives())
+    else:
+        assert qemu.lives()
+        os.kill(qemu.pid, signal.SIGKILL)
 
 
 def test_the_log_is_of_the_last_start(vm: Vm) -> None:

@@ -108,6 +108,18 @@ async def test_what_waits_to_be_restored_is_alive_but_does_not_run(machines: Mac
     assert machines.running(VM) == replace(waiting, waiting=False, port=4711)
 
 
+@pytest.mark.parametrize(
+    ("starter", "abandoned"), [(this_process(), False), (Process(1, "77"), True), (None, True)]
+)
+def test_what_waits_for_a_command_that_has_ended_is_abandoned(
+    starter: Process | None, *, abandoned: bool
+) -> None:
+    waiting = replace(run_of(this_process()), waiting=True, starter=starter)
+    assert waiting.abandoned is abandoned
+    assert not replace(waiting, waiting=False).abandoned
+    assert decode_run(json.loads(json.dumps(encode_run(waiting)))) == waiting
+
+
 async def test_a_later_process_with_the_same_id_is_not_taken_for_it(machines: Machines) -> None:
     await make(machines)
     note(machines, run_of(replace(this_process(), started="1")))
