@@ -241,11 +241,6 @@ KEYS: tuple[Key, ...] = (
         texts("a text without NUL", r"[^\x00]*"),
         "Further arguments for `claude` in the VM.",
     ),
-    Key(
-        "instant_spawn",
-        boolean(),
-        "Start new VMs from a memory snapshot of a booted one, where the engine can.",
-    ),
     Key("boot_timeout_secs", whole(1, 86_400), "Seconds a VM may take to become reachable."),
     Key(
         "prune_after_days",
@@ -320,5 +315,10 @@ KEYS: tuple[Key, ...] = (
         guard=only(Network.PROXY, "it would open the network to the VM"),
         sample='"proxy"',
         unset="what the engine recommends (QEMU: proxy)",
+    ),
+    Key(
+        "instant_spawn",
+        boolean(),
+        "Start new VMs from a memory snapshot of a booted one, where the engine can.",
     ),
 )

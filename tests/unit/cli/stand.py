@@ -21,7 +21,7 @@ from tachikoma.git.memory import MemoryGit
 from tachikoma.git.port import Git
 from tachikoma.host import process
 from tachikoma.host.clock import Clock, FakeClock
-from tachikoma.hypervisor.port import Hypervisor, Images
+from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
 from tachikoma.hypervisor.synthetic import Synthetic
 from tachikoma.model.checks import Check
 from tachikoma.model.errors import TachikomaError
@@ -142,6 +142,10 @@ class SyntheticRuntime(Runtime):
 
     @cached_property
     def images(self) -> Images:
+        return self._line.engine
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
         return self._line.engine
 
     @cached_property

@@ -133,10 +133,11 @@ def test_a_vm_seen_closely() -> None:
 
 
 def test_an_image() -> None:
-    info = ImageInfo("debian", 5, 1.5, "sha256:ab", {"claude": "2.1"})
+    info = ImageInfo("debian", 5, 1.5, "sha256:ab", {"claude": "2.1"}, snapshot_bytes=7)
     assert encode.image(info) == {
         "name": "debian",
         "size_bytes": 5,
+        "snapshot_bytes": 7,
         "created": 1.5,
         "digest": "sha256:ab",
         "contents": {"claude": "2.1"},

@@ -46,9 +46,17 @@ _HOST = {
 _IMAGE = {
     "name": "str",
     "size_bytes": "int",
+    "snapshot_bytes": "int",
     "created": "float",
     "digest": "str",
     "contents": {"engine": "str"},
+}
+_CHECKPOINT = {
+    "name": "str",
+    "branch": "str",
+    "label": "str",
+    "worktree": "str",
+    "halted": "bool",
 }
 _SHAPES: dict[tuple[str, ...], Any] = {
     ("spawn",): {
@@ -98,6 +106,7 @@ _SHAPES: dict[tuple[str, ...], Any] = {
     },
     ("image", "list"): {"images": [_IMAGE]},
     ("image", "build"): _IMAGE,
+    ("image", "warm"): _IMAGE,
     ("proxy", "status"): {
         "running": "bool",
         "endpoint": _ADDRESS,
@@ -106,6 +115,14 @@ _SHAPES: dict[tuple[str, ...], Any] = {
         "upstream": "str",
         "since": "float",
     },
+    ("checkpoint", "save", "one"): _CHECKPOINT,
+    ("checkpoint", "list"): {
+        "name": "str",
+        "branch": "str",
+        "checkpoints": [{"label": "str", "created": "float"}],
+    },
+    ("checkpoint", "restore", "one", "--yes"): _CHECKPOINT,
+    ("checkpoint", "delete", "one"): _CHECKPOINT,
     ("suspend",): {
         "name": "str",
         "branch": "str",

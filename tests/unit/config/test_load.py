@@ -112,6 +112,7 @@ credential_proxy_bind = "::1"
 credential_proxy_ttl_secs = 1
 hypervisor = "synthetic"
 network = "open"
+instant_spawn = false
 """
 
 
@@ -155,6 +156,7 @@ def test_the_user_may_set_every_key(place: Place) -> None:
             credential_proxy_ttl_secs=1,
             hypervisor="synthetic",
             network="open",
+            instant_spawn=False,
             explicit=frozenset(keys),
         ),
         sources=dict.fromkeys(keys, str(place.global_file)),

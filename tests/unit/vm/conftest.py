@@ -61,6 +61,7 @@ class Bench:
             ports=Ports(
                 hypervisor=self.engine,
                 images=self.engine,
+                checkpoints=self.engine,
                 git=self.git,
                 shell=self.shell,
                 store=self.store,

@@ -44,6 +44,7 @@ def spawning(bench: Bench, record: VmRecord, settings: Settings = SETTINGS) -> S
     ports = Ports(
         hypervisor=bench.engine,
         images=bench.engine,
+        checkpoints=bench.engine,
         git=bench.git,
         shell=bench.shell,
         store=bench.store,
