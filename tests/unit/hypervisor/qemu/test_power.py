@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
+from tachikoma.host import process
 from tachikoma.host.clock import FakeClock, SystemClock
 from tachikoma.hypervisor.qemu.argv import Accelerator, Share, Wiring
-from tachikoma.hypervisor.qemu.machine import Machine, Machines, socket_directory
+from tachikoma.hypervisor.qemu.machine import (
+    Machine,
+    Machines,
+    Process,
+    Run,
+    boot_id,
+    encode_run,
+    socket_directory,
+)
 from tachikoma.hypervisor.qemu.power import Power, hardware_of
 from tachikoma.model.errors import HypervisorError
 from tachikoma.model.names import VmName
@@ -47,6 +58,37 @@ async def test_a_start_that_does_not_get_on_is_told_when_switching_off(tmp_path:
     async with machines.claimed(VM, make=True):
         with pytest.raises(HypervisorError, match="another process is making"):
             await power.off(VM, grace_s=0)
+
+
+def waiting(qemu: Process, starter: Process, sockets: Path) -> str:
+    run = Run(boot_id(), sockets, qemu, (), memory=3, waiting=True, starter=starter)
+    return json.dumps(encode_run(run))
+
+
+def this_process() -> Process:
+    return Process(os.getpid(), process.start_time(os.getpid()) or "")
+
+
+async def test_what_another_command_restores_is_left_to_it(tmp_path: Path) -> None:
+    power, machines = power_at(tmp_path, tmp_path / "run")
+    await power.end_abandoned(VM)
+    async with machines.claimed(VM, make=True) as home:
+        home.run.write_text(waiting(this_process(), this_process(), tmp_path))
+    with pytest.raises(HypervisorError, match="another process is making, running"):
+        await power.end_abandoned(VM)
+
+
+@pytest.mark.live
+async def test_what_waits_for_a_command_that_was_ended_is_ended(tmp_path: Path) -> None:
+    power, machines = power_at(tmp_path, tmp_path / "run")
+    pid = process.detach(["sleep", "60"], log=tmp_path / "log", cwd=tmp_path)
+    qemu = Process(pid, process.start_time(pid) or "")
+    async with machines.claimed(VM, make=True) as home:
+        home.run.write_text(waiting(qemu, Process(pid, "another"), tmp_path / "sockets"))
+    assert machines.alive(VM) is not None
+    await power.end_abandoned(VM)
+    assert not qemu.lives()
+    assert machines.left_over(VM) is None
 
 
 async def test_sockets_of_a_stopped_vm_go_away_with_its_record(tmp_path: Path) -> None:
