@@ -88,7 +88,7 @@ def forget() -> None:
     run("systemctl", "stop", *SERVICES)
     for path in (HOST_KEY, HOST_KEY + ".pub", "/var/lib/systemd/random-seed"):
         if os.path.lexists(path):
-            os.unlink(path)
+            wipe(path)
     put("/etc/machine-id", "", 0o444)
     run("rm", "-rf", JOURNALS, "/var/lib/dbus/machine-id")
     for program in ("mount", "git", "ssh-keygen", "sshd"):  # in memory when they are wanted
@@ -262,6 +262,14 @@ def put(path: str, text: str, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     os.write(descriptor, text.encode())
     os.close(descriptor)
+
+
+def wipe(path: str) -> None:
+    """Remove a file, and what it held from the disk."""
+    with open(path, "r+b", buffering=0) as file:
+        file.write(bytes(os.path.getsize(path)))
+        os.fsync(file.fileno())
+    os.unlink(path)
 
 
 def bind(path: str, over: str) -> None:

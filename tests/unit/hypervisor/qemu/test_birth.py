@@ -105,6 +105,15 @@ def test_files_are_written_with_their_mode(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_wiped_is_gone_from_the_disk_too(tmp_path: Path) -> None:
+    path, other_name = tmp_path / "key", tmp_path / "the same blocks"
+    path.write_bytes(b"secret" * 999)
+    os.link(path, other_name)
+    birth.wipe(str(path))
+    assert not path.exists()
+    assert other_name.read_bytes() == bytes(6 * 999)
+
+
 def test_a_program_is_named_as_the_host_names_it() -> None:
     assert birth.digest_of("ü") == hashlib.sha256("ü".encode()).hexdigest()
 
