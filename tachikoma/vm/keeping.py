@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from tachikoma.model.errors import CheckpointError, UnsupportedError
+from tachikoma.model.errors import CheckpointError, UnsupportedError, VmStateError
 from tachikoma.model.events import Report, StepEnded, StepStarted
 from tachikoma.model.names import VmName
 from tachikoma.vm import sighting
 from tachikoma.vm.finding import find_vm
-from tachikoma.vm.lifecycle import Phase
+from tachikoma.vm.lifecycle import Goal, Phase, Step, decide
 from tachikoma.vm.ports import Ports
 from tachikoma.vm.requests import (
     CheckpointOutcome,
@@ -44,6 +44,7 @@ class Keeping:
         Raises:
             VmNotFoundError, UnsupportedError: as ``save``.
             CheckpointError: there is none of that label; the VM runs on.
+            VmStateError: the engine says something that we do not know; nothing was done.
         """
         return await self._act("restore", "Going back", request, report)
 
@@ -79,8 +80,7 @@ class Keeping:
             if what != "save":
                 await self._check_there(known.name, label)
             if what == "restore":
-                halted = await sighting.roughly(ports.hypervisor, vm) is Phase.BOOTING
-                await ports.hypervisor.stop(vm, grace_s=0)  # what it has not written is given up
+                halted = await self._stop(vm)
             began = ports.clock.monotonic()
             report(StepStarted(what, words))
             match what:
@@ -93,6 +93,22 @@ class Keeping:
             report(StepEnded(what, ports.clock.monotonic() - began))
         worktree = known.record.worktree if known.record else None
         return CheckpointOutcome(vm, known.branch, label, worktree, halted)
+
+    async def _stop(self, vm: VmName) -> bool:
+        """Have nothing of a VM run or kept in memory; tell whether it ran."""
+        hypervisor = self._ports.hypervisor
+        phase = await sighting.roughly(hypervisor, vm)
+        match decide(Goal.STOPPED, phase):
+            case Step.DONE:
+                pass
+            case Step.STOP:
+                await hypervisor.stop(vm, grace_s=0)  # what it has not written is given up
+            case _:
+                raise VmStateError(
+                    f"{vm} is in a state that tachikoma does not know",
+                    hint=f"nothing was done; see {hypervisor.log_of(vm)}",
+                )
+        return phase is Phase.BOOTING
 
     async def _check_there(self, vm: VmName, label: str) -> None:
         found = [each.label for each in await self._ports.checkpoints.checkpoints(vm)]

@@ -56,20 +56,21 @@ class Bench:
     clock: FakeClock
     said: list[Event] = field(default_factory=list)
 
-    def orchestrator(self, settings: Settings | None = None) -> VmOrchestrator:
-        return VmOrchestrator(
-            ports=Ports(
-                hypervisor=self.engine,
-                images=self.engine,
-                checkpoints=self.engine,
-                git=self.git,
-                shell=self.shell,
-                store=self.store,
-                gateway=self.gateway,
-                clock=self.clock,
-                settings=settings or Settings(boot_timeout_secs=30),
-            )
+    def ports(self, settings: Settings | None = None) -> Ports:
+        return Ports(
+            hypervisor=self.engine,
+            images=self.engine,
+            checkpoints=self.engine,
+            git=self.git,
+            shell=self.shell,
+            store=self.store,
+            gateway=self.gateway,
+            clock=self.clock,
+            settings=settings or Settings(boot_timeout_secs=30),
         )
+
+    def orchestrator(self, settings: Settings | None = None) -> VmOrchestrator:
+        return VmOrchestrator(ports=self.ports(settings))
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from tachikoma.model.names import VmName
 from tachikoma.model.settings import Settings
 from tachikoma.model.vm import Endpoint, Launch, Mount, Network, VmState
 from tachikoma.state.port import VmRecord
-from tachikoma.vm.ports import Ports
 from tachikoma.vm.requests import How
 from tachikoma.vm.spawning import Spawning
 from tests.unit.vm.conftest import REPOSITORY, Bench
@@ -41,19 +40,11 @@ def record(bench: Bench) -> VmRecord:
 
 
 def spawning(bench: Bench, record: VmRecord, settings: Settings = SETTINGS) -> Spawning:
-    ports = Ports(
-        hypervisor=bench.engine,
-        images=bench.engine,
-        checkpoints=bench.engine,
-        git=bench.git,
-        shell=bench.shell,
-        store=bench.store,
-        gateway=bench.gateway,
-        clock=bench.clock,
-        settings=settings,
-    )
     return Spawning(
-        ports=ports, repository=bench.repository, record=record, report=bench.said.append
+        ports=bench.ports(settings),
+        repository=bench.repository,
+        record=record,
+        report=bench.said.append,
     )
 
 
