@@ -20,6 +20,11 @@ from tachikoma.vm.provision.plan import make_plan
 from tests.unit.vm.provision.test_plan import SITE
 
 HOST_KEY = "ssh-ed25519 AAAAC3 root@guest\n"
+SOCKETS = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n"
+LISTENER = "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n"
+LISTENER_6 = f"   0: {'0' * 32}:0016 {'0' * 32}:0000 0A 00000000:00000000 00:00000000 00000000\n"
+CONNECTION = "   1: 0F02000A:0016 0202000A:C350 01 00000000:00000000 00:00000000 00000000\n"
+OTHER = "   2: 00000000:1600 00000000:0016 0A 00000000:00000000 00:00000000 00000000\n"
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for directory in (
         "etc/ssh",
         "home/admin",
+        "proc/net",
         "proc/sys/kernel",
         "usr/local/bin",
         "var/tmp",
@@ -39,12 +45,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "proc/sys/kernel/hostname").write_text("tachikoma\n")
     (tmp_path / "proc/filesystems").write_text("nodev\tvirtiofs\n")
+    (tmp_path / "proc/net/tcp").write_text(SOCKETS + LISTENER)
     (tmp_path / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 tachikoma\n")
     (tmp_path / "etc/ssh/ssh_host_ed25519_key.pub").write_text(HOST_KEY)
     (tmp_path / "usr/local/bin/claude").touch(mode=0o755)
     monkeypatch.setattr(guest, "ROOT", str(tmp_path))
     monkeypatch.setattr(guest, "owner_of", lambda _plan: user)
     monkeypatch.setattr(guest, "run", lambda *_argv: 0)
+    monkeypatch.setattr(guest, "mount", lambda _tag, _path: True)
     return tmp_path
 
 
@@ -132,12 +140,81 @@ def test_a_broken_json_file_is_made_anew(
 def test_a_share_that_cannot_be_mounted_fails_its_step(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(guest, "run", lambda *_argv: 32)
+    monkeypatch.setattr(guest, "mount", lambda _tag, _path: False)
     monkeypatch.setattr(guest, "PATIENCE_S", 0.0)
     assert carry_out(monkeypatch) == 1
     said = capsys.readouterr()
-    assert "mounts: the share code cannot be mounted at /home/u/app-topic" in said.err
+    assert said.err == "mounts: the share code cannot be mounted at /home/u/app-topic\n"
     assert not (root / "run/tachikoma/ready").exists()
+
+
+def test_a_share_whose_device_is_on_its_way_is_mounted_when_it_comes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def mount(tag: str, _path: str) -> bool:
+        asked.append(tag)
+        return len(asked) > 2
+
+    monkeypatch.setattr(guest, "mount", mount)
+    monkeypatch.setattr(guest, "PAUSE_S", 0.0)
+    assert carry_out(monkeypatch, mounts=(("code", SITE.worktree),)) == 0
+    assert asked == ["code", "code", "code"]
+
+
+def test_a_guest_without_a_host_key_fails_in_time_and_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "etc/ssh/ssh_host_ed25519_key.pub").unlink()
+    monkeypatch.setattr(guest, "PATIENCE_S", 0.0)
+    assert carry_out(monkeypatch) == 1
+    said = capsys.readouterr()
+    assert said.err == f"host-keys: there is no {guest.HOST_KEY}.pub\n"
+    assert "hostkey" not in said.out.replace("step host-keys", "")
+    assert not (root / "run/tachikoma/ready").exists()
+
+
+@pytest.mark.parametrize("sockets", [None, "", SOCKETS, SOCKETS + CONNECTION + OTHER])
+def test_a_guest_whose_ssh_server_does_not_listen_fails_in_time_and_says_so(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sockets: str | None,
+) -> None:
+    table = root / "proc/net/tcp"
+    table.unlink() if sockets is None else table.write_text(sockets)
+    monkeypatch.setattr(guest, "PATIENCE_S", 0.0)
+    assert carry_out(monkeypatch) == 1
+    said = capsys.readouterr()
+    assert said.err == "host-keys: nothing listens on port 22\n"
+    assert "@tachikoma hostkey ssh-ed25519 AAAAC3" in said.out.splitlines()
+    assert not (root / "run/tachikoma/ready").exists()
+
+
+def test_an_ssh_server_that_is_on_its_way_is_awaited(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = root / "proc/net/tcp"
+    table.write_text(SOCKETS)
+
+    def passing(_seconds: float) -> None:
+        assert not (root / "run/tachikoma/ready").exists()
+        table.write_text(SOCKETS + LISTENER)
+
+    monkeypatch.setattr("time.sleep", passing)
+    assert carry_out(monkeypatch) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "@tachikoma hostkey ssh-ed25519 AAAAC3",
+        "@tachikoma ready " + (root / "run/tachikoma/ready").read_text().strip(),
+    ]
+
+
+def test_a_server_that_listens_on_ipv6_alone_listens(root: Path) -> None:
+    (root / "proc/net/tcp").unlink()
+    (root / "proc/net/tcp6").write_text(SOCKETS + LISTENER_6)
+    assert guest.listens(22)
+    assert not guest.listens(23)
 
 
 def test_an_image_without_claude_code_is_told(
@@ -160,16 +237,16 @@ def test_flags_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_directory_that_holds_the_worktree_gets_the_mount_itself(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attached: list[tuple[str, ...]] = []
+    attached: list[tuple[str, str]] = []
     (root / "src/app.git").mkdir(parents=True)
 
-    def run(*argv: str) -> int:
-        attached.append(argv[-2:])
-        return 0
+    def mount(tag: str, path: str) -> bool:
+        attached.append((tag, path))
+        return True
 
-    monkeypatch.setattr(guest, "run", run)
+    monkeypatch.setattr(guest, "mount", mount)
     carry_out(monkeypatch, mounts=(("dotgit", Path("/src/app.git")),))
-    assert attached == [("dotgit", f"{root}/src/app.git")]
+    assert attached == [("dotgit", "/src/app.git")]
 
 
 @given(st.text(st.characters(codec="utf-8", min_codepoint=32)))
