@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from tachikoma.model.errors import HypervisorError
 from tests.unit.cli.stand import CommandLine
 
@@ -58,3 +60,28 @@ def test_a_failure_ends_with_status_1_and_no_session(line: CommandLine) -> None:
     ran = line("spawn", tty=True)
     assert (ran.status, ran.became, ran.out) == (1, None, "")
     assert ran.err.endswith("error: it does not start\nhint: mend it\n")
+
+
+def test_timings_show_where_the_time_went(line: CommandLine) -> None:
+    told = line("spawn", "--timings").out
+    first, _, laps = told.partition("\n\n")
+    assert first.startswith("tachikoma-box-main  created in 0.0 s\n")
+    head, *rows = laps.splitlines()
+    assert head.split() == ["STEP", "SECONDS", "AT"]
+    assert rows[0].startswith("the program is loaded")
+    assert rows[-1].startswith("recorded")
+    assert all(re.search(r"  +[0-9]+[.][0-9]{3}  +[0-9]+[.][0-9]{3}$", row) for row in rows)
+
+
+def test_timings_are_shown_before_the_session_begins(line: CommandLine) -> None:
+    ran = line("spawn", "--timings", tty=True)
+    assert ran.became is not None
+    assert ran.err.index("the program is loaded") < ran.err.index("`exit` leaves it running")
+
+
+def test_timings_are_data_as_well_and_only_for_who_asks(line: CommandLine) -> None:
+    laps = line("spawn", "--timings", "--json").data["timings"]
+    assert [lap["what"] for lap in laps][:2] == ["the program is loaded", "settings are read"]
+    assert all(set(lap) == {"what", "at_s", "took_s"} for lap in laps)
+    assert [lap["at_s"] for lap in laps] == sorted(lap["at_s"] for lap in laps)
+    assert "timings" not in line("spawn", "--json").data
