@@ -118,14 +118,14 @@ class Snapshots:
 
     def find(self, key: str) -> Saved | None:
         """Give the snapshot for machines of that ``key``, if there is a whole one."""
-        return next((saved for saved in self.all() if saved.whole(key)), None)
+        return next((saved for saved in self._of(key) if saved.whole(key)), None)
 
     def all(self) -> list[Saved]:
         """List what lies there, newest first, whole or not."""
         if not self.path.is_dir():
             return []
         found = [Saved(path) for path in self.path.iterdir() if not path.name.startswith(".")]
-        return sorted(found, key=lambda saved: saved.path.stat().st_mtime, reverse=True)
+        return sorted(found, key=_made_at, reverse=True)
 
     @property
     def size_bytes(self) -> int:
@@ -139,9 +139,8 @@ class Snapshots:
         """
         Saved(made).seal(key)
         saved = Saved(self.path / f"{key}-{secrets.token_hex(4)}")
-        for broken in self.all():
-            if broken.path.name.startswith(f"{key}-"):
-                self.discard(broken, used=used)
+        for broken in self._of(key):
+            self.discard(broken, used=used)
         with files.translated(self.path):
             made.replace(saved.path)
             _sync(self.path)
@@ -156,6 +155,9 @@ class Snapshots:
         with files.translated(saved.path):
             for part in (saved.memory, saved.state):
                 part.unlink(missing_ok=True)
+
+    def _of(self, key: str) -> list[Saved]:
+        return [saved for saved in self.all() if saved.path.name.startswith(f"{key}-")]
 
     def thin_out(self, *, used: Sequence[Path]) -> None:
         """Keep the newest few: each was made for a QEMU or a size that may be history."""
@@ -211,6 +213,13 @@ def _put(into: int, data: memoryview, offset: int) -> None:
     while data:
         written = os.pwrite(into, data, offset)
         data, offset = data[written:], offset + written
+
+
+def _made_at(saved: Saved) -> float:
+    try:
+        return saved.path.stat().st_mtime
+    except OSError:  # another command has just removed it
+        return 0.0
 
 
 def _mark(path: Path) -> list[int]:
