@@ -226,7 +226,7 @@ class Spawning:
         ports, vm = self._ports, self._record.name
         await self._ensure_proxy()
         token = f"tachikoma-{secrets.token_urlsafe(_TOKEN_BYTES)}"
-        plan = make_plan(await self._site(), token=token)
+        plan = make_plan(await self._site(), token=token, now=ports.clock.now())
         findings = await provision(
             ports.hypervisor,
             vm,

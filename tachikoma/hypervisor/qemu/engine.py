@@ -381,6 +381,6 @@ async def _make_overlay(img: str, backing: Path, overlay: Path) -> None:
 def _disk_bytes(home: Home) -> int:
     with files.translated(home.path):
         try:
-            return sum(path.stat().st_blocks * _BLOCK for path in home.path.iterdir())
+            return sum(path.stat().st_blocks * _BLOCK for path in home.path.rglob("*"))
         except FileNotFoundError:
             return 0  # deleted meanwhile

@@ -102,24 +102,28 @@ def mounts_for(worktree: Path, git_dir: Path) -> tuple[tuple[str, Path], ...]:
     return tuple(sorted(both, key=lambda mount: len(mount[1].parts)))
 
 
-def make_plan(site: Site, *, token: str) -> Plan:
-    """Write the plan for ``site``; ``token`` is what the VM shows to the proxy, if it has one."""
+def make_plan(site: Site, *, token: str, now: float) -> Plan:
+    """Write the plan for ``site``; ``token`` is what the VM shows to the proxy, if it has one.
+
+    ``now`` is the time of this host: the clock of a VM that has slept is set by it.
+    """
     token_hash = hashlib.sha256(token.encode()).hexdigest()
     digest = plan_digest(site, token_hash)
     argv = (*_INTERPRETER, guest_script())
-    return Plan(argv, _encode(site, token, digest), digest, token_hash)
+    return Plan(argv, _encode(site, token, digest, now), digest, token_hash)
 
 
 def plan_digest(site: Site, token_hash: str) -> str:
     """Give the digest of the plan for ``site`` with the token of that hash."""
-    parts = (guest_script().encode(), _encode(site, "", ""), token_hash.encode())
+    parts = (guest_script().encode(), _encode(site, "", "", 0.0), token_hash.encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
-def _encode(site: Site, token: str, digest: str) -> bytes:
+def _encode(site: Site, token: str, digest: str, now: float) -> bytes:
     """Give the plan as ``guest.py`` reads it."""
     plan = {
         "digest": digest,
+        "now": now,
         "user": site.user,
         "hostname": site.hostname,
         "worktree": str(site.worktree),

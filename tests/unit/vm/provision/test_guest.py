@@ -57,7 +57,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def carry_out(monkeypatch: pytest.MonkeyPatch, **changes: object) -> int:
-    plan = make_plan(replace(SITE, **changes), token="tachikoma-token")  # type: ignore[arg-type]  # names of Site
+    plan = make_plan(replace(SITE, **changes), token="tachikoma-token", now=0.0)  # type: ignore[arg-type]  # names of Site
     monkeypatch.setattr("sys.stdin", io.StringIO(plan.stdin.decode()))
     return guest.main()
 

@@ -29,12 +29,12 @@ SITE = Site(
 
 def sent(site: Site, token: str = "") -> dict[str, Any]:
     """Read the plan as the guest does."""
-    decoded: dict[str, Any] = json.loads(make_plan(site, token=token).stdin)
+    decoded: dict[str, Any] = json.loads(make_plan(site, token=token, now=0.0).stdin)
     return decoded
 
 
 def test_the_digest_can_be_told_from_the_hash_of_the_token() -> None:
-    plan = make_plan(SITE, token="one")
+    plan = make_plan(SITE, token="one", now=0.0)
     assert plan.token_hash == hashlib.sha256(b"one").hexdigest()
     assert plan.digest == plan_digest(SITE, plan.token_hash)
     assert plan.digest != plan_digest(SITE, "")
@@ -53,13 +53,13 @@ def test_the_digest_can_be_told_from_the_hash_of_the_token() -> None:
     ],
 )
 def test_the_digest_depends_on_everything_else(other: Site) -> None:
-    assert make_plan(other, token="").digest != make_plan(SITE, token="").digest
+    assert make_plan(other, token="", now=0.0).digest != make_plan(SITE, token="", now=0.0).digest
 
 
 def test_the_plan_carries_its_digest_and_token() -> None:
     token = "tachikoma-0123456789abcdefghijkl"
     plan = sent(SITE, token)
-    assert plan["digest"] == make_plan(SITE, token=token).digest
+    assert plan["digest"] == make_plan(SITE, token=token, now=0.0).digest
     assert "export ANTHROPIC_API_KEY=tachikoma-0123456789abcdefghijkl\n" in plan["environment"]
     assert "export ANTHROPIC_BASE_URL=http://10.0.2.100:19280\n" in plan["environment"]
     assert "export NO_PROXY=10.0.2.100\n" in plan["environment"]
@@ -67,7 +67,9 @@ def test_the_plan_carries_its_digest_and_token() -> None:
 
 
 def test_the_token_is_in_no_argument_list() -> None:
-    assert not any("secret-token" in each for each in make_plan(SITE, token="secret-token").argv)
+    assert not any(
+        "secret-token" in each for each in make_plan(SITE, token="secret-token", now=0.0).argv
+    )
 
 
 def test_without_the_proxy_there_is_neither_address_nor_key() -> None:

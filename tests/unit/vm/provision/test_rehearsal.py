@@ -15,7 +15,7 @@ NOT_READY = GuestExit(1, b"", b"no such file\n")
 
 
 def provisioning(token: str = "") -> GuestCommand:
-    plan = make_plan(SITE, token=token)
+    plan = make_plan(SITE, token=token, now=0.0)
     return GuestCommand(plan.argv, stdin=plan.stdin)
 
 
@@ -30,7 +30,7 @@ def test_a_provisioned_guest_says_each_step_and_knows_its_plan() -> None:
     assert ended.status == 0
     assert steps == [f"{MARK} step {name}" for name, _ in guest.STEPS]
     assert key.startswith(f"{MARK} hostkey ssh-ed25519 AAAA")
-    digest = make_plan(SITE, token="the-token").digest
+    digest = make_plan(SITE, token="the-token", now=0.0).digest
     assert ready == f"{MARK} ready {digest}"
     assert rehearsed(VM, launch, LOOK) == GuestExit(0, digest.encode(), b"")
     ((vm, plan),) = rehearsed.plans
