@@ -1,0 +1,1 @@
+"""Tests that take long and are run by hand: `make soak`."""
