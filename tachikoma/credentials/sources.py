@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tachikoma.credentials.claude_file import ClaudeFileSource, credentials_file
+from tachikoma.credentials.claude_file import (
+    ClaudeFileSource,
+    ConsoleKeySource,
+    credentials_file,
+    state_file,
+)
 from tachikoma.credentials.keychain import KeychainSource, services
 from tachikoma.credentials.os_keychain import login_name
 from tachikoma.credentials.port import Credential, Finding, Keychain, Kind, Source
@@ -19,6 +24,18 @@ from tachikoma.model.errors import CommandFailed, HostError
 _COMMAND_DEADLINE_S = 60.0
 """Long enough for a password manager that asks for a fingerprint first."""
 _LONGEST_WHY = 160
+_LEAST_SECRET = 6
+_TAKEN_FOR = {
+    "sk-ant-api": (
+        Kind.OAUTH,
+        "holds an API key: set ANTHROPIC_API_KEY or api_key_command to it instead",
+    ),
+    "sk-ant-oat": (
+        Kind.API_KEY,
+        "holds an OAuth token: set CLAUDE_CODE_OAUTH_TOKEN or credential_command to it instead",
+    ),
+}
+"""What begins like this and was given as that kind, which the API would only refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,7 @@ def in_order(place: Surroundings, clock: Clock) -> tuple[Source, ...]:
         ClaudeFileSource(credentials_file(environment, place.home), clock),
         EnvironmentSource("ANTHROPIC_API_KEY", Kind.API_KEY, environment),
         CommandSource("api_key_command", Kind.API_KEY, place.api_key_command, environment),
+        ConsoleKeySource(state_file(environment, place.home)),
     )
     return (
         *for_gateway(environment, own),
@@ -116,9 +134,13 @@ class CommandSource:
 def _found(source: str, kind: Kind, text: str) -> Finding:
     """Give the credential in ``text``; it must fit into a header and nothing else."""
     try:
-        return Finding(source, Credential(kind, one_word(text), source))
+        word = one_word(text)
     except ValueError as error:
         return _fault(source, str(error))
+    for prefix, (other, why) in _TAKEN_FOR.items():
+        if kind is other and word.startswith(prefix):
+            return _fault(source, why)
+    return Finding(source, Credential(kind, word, source))
 
 
 def _fault(source: str, why: str) -> Finding:
@@ -126,7 +148,14 @@ def _fault(source: str, why: str) -> Finding:
 
 
 def _how_it_ended(done: process.Completed) -> str:
-    """Say how a command ended and the last line of its standard error, never of its output."""
+    """Say how a command ended and the last line of its standard error, never of its output.
+
+    Not even where the one quotes the other, as with ``set -x``.
+    """
     how = f"ended with status {done.status}"
-    lines = process.redacted(done.stderr.decode("utf-8", "replace")).strip().splitlines()
+    said = process.redacted(done.stderr.decode("utf-8", "replace"))
+    for word in done.stdout.decode("utf-8", "replace").split():
+        if len(word) >= _LEAST_SECRET:
+            said = said.replace(word, "[redacted]")
+    lines = said.strip().splitlines()
     return f"{how}: {lines[-1][:_LONGEST_WHY]}" if lines else how

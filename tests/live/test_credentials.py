@@ -18,12 +18,9 @@ OAUTH_BETA = "oauth-2025-04-20"
 TOKEN = "sk-ant-oat01-of-the-users-own-sign-in"
 
 
-def ask_claude(user: User, repository: Path, what: str) -> None:
-    told = user.run(
-        "exec", "main", "--", "claude", "--dangerously-skip-permissions", "-p", f"run: echo {what}",
-        cwd=repository,
-    )  # fmt: skip
-    assert what in told.stdout
+def ask_claude(user: User, repository: Path) -> None:
+    told = user.run("exec", "main", "--", "claude", "-p", "hello", cwd=repository)
+    assert told.stdout == "OK\n"
 
 
 def calls(log: Path) -> list[dict[str, Any]]:
@@ -36,7 +33,7 @@ def test_the_api_gets_the_key_or_the_sign_in_with_the_headers_that_each_needs(
     user = live_user
     repository = user.repository()
     user.run("spawn", "main", "--json", cwd=repository)
-    ask_claude(user, repository, "with-a-key")
+    ask_claude(user, repository)
     with_key = calls(user.api_log)
     user.run("proxy", "stop")
 
@@ -50,16 +47,15 @@ def test_the_api_gets_the_key_or_the_sign_in_with_the_headers_that_each_needs(
         # The sign-in comes before the variable, so ANTHROPIC_API_KEY may stay.
         elsewhere = {"ANTHROPIC_BASE_URL": url}
         user.run("spawn", "main", "--json", cwd=repository, env=elsewhere)
-        ask_claude(user, repository, "with-a-sign-in")
+        ask_claude(user, repository)
         shown = user.run("credentials", env=elsewhere)
         with_token = calls(log)
 
-    assert len(with_key) > 1
+    assert with_key
     assert {tuple(each["credential_headers"]) for each in with_key} == {("x-api-key",)}
     assert not any(OAUTH_BETA in each["betas"] for each in with_key)
     assert {each["status"] for each in with_key} == {200}
 
-    assert len(with_token) > 1
     assert {tuple(each["credential_headers"]) for each in with_token} == {("authorization",)}
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     assert {each["credential_sha256"] for each in with_token} == {digest}

@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tachikoma.credentials.claude_file import ClaudeFileSource, credentials_file
+from tachikoma.credentials.claude_file import (
+    ClaudeFileSource,
+    ConsoleKeySource,
+    credentials_file,
+    state_file,
+)
 from tachikoma.credentials.port import Credential, Finding, Kind
+from tachikoma.credentials.sign_in import MISSHAPEN
 from tachikoma.host.clock import FakeClock
 
 NOW = 1_700_000_000.0
@@ -21,6 +27,10 @@ def test_the_sign_in_is_in_the_home_unless_claude_is_told_otherwise() -> None:
     home = Path("/home/x")
     assert credentials_file({}, home) == Path("/home/x/.claude/.credentials.json")
     assert credentials_file({"CLAUDE_CONFIG_DIR": ""}, home) == credentials_file({}, home)
+    assert state_file({}, home) == Path("/home/x/.claude.json")
+    assert state_file({"CLAUDE_CONFIG_DIR": "/etc/claude"}, home) == Path(
+        "/etc/claude/.claude.json"
+    )
 
 
 async def test_the_sign_in_of_claude_gives_its_access_token_and_expiry(tmp_path: Path) -> None:
@@ -84,3 +94,32 @@ async def test_the_stamp_changes_with_the_file(tmp_path: Path) -> None:
     signed_in(tmp_path / "new.json", accessToken="tok")
     (tmp_path / "new.json").replace(tmp_path / "c.json")
     assert source.stamp() != before
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "warning"),
+    [
+        (b'{"projects": {}}', "holds no API key", False),
+        (b'{"primaryApiKey": ""}', "holds no API key", False),
+        (b'{"primaryApiKey": 5}', "holds no API key", False),
+        (b"[]", "holds no API key", False),
+        (b'{"primaryApiKey": "hid', "is not JSON", True),
+        (b'{"primaryApiKey": "a b"}', MISSHAPEN, True),
+    ],
+)
+async def test_a_console_sign_in_that_is_not_there_says_why(
+    tmp_path: Path, text: bytes, why: str, warning: bool
+) -> None:
+    file = tmp_path / ".claude.json"
+    file.write_bytes(text)
+    assert await ConsoleKeySource(file).look() == Finding(str(file), None, why, warning)
+
+
+async def test_a_console_sign_in_gives_its_api_key(tmp_path: Path) -> None:
+    file = tmp_path / ".claude.json"
+    assert (await ConsoleKeySource(file).look()).why == "does not exist"
+    assert (await ConsoleKeySource(tmp_path).look()).why == "cannot be read: Is a directory"
+    file.write_text('{"primaryApiKey": "sk-ant-api03-x", "projects": {"/": {}}}')
+    assert (await ConsoleKeySource(file).look()).credential == Credential(
+        Kind.API_KEY, "sk-ant-api03-x", str(file)
+    )

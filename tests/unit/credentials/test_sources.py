@@ -36,6 +36,7 @@ def test_the_sources_stand_in_their_documented_order() -> None:
         "/etc/claude/.credentials.json",
         "ANTHROPIC_API_KEY",
         "api_key_command",
+        "/etc/claude/.claude.json",
         "ANTHROPIC_AUTH_TOKEN",
         "gateway, Bedrock, Vertex",
     ]
@@ -57,7 +58,7 @@ async def test_a_gateway_with_its_own_token_gets_that_and_never_the_sign_in() ->
             ANTHROPIC_API_KEY="of-anthropic",
         )
     )
-    assert [finding.credential for finding in asked[:-1]] == [None] * 6
+    assert [finding.credential for finding in asked[:-1]] == [None] * 7
     assert {each.why for each in asked[:-1]} == {
         "is not for gateway.example, which has ANTHROPIC_AUTH_TOKEN"
     }
@@ -94,6 +95,23 @@ async def test_a_variable_that_cannot_be_a_credential_says_why(
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "instead"),
+    [
+        (Kind.OAUTH, "sk-ant-api03-x", "ANTHROPIC_API_KEY or api_key_command"),
+        (Kind.API_KEY, "sk-ant-oat01-x", "CLAUDE_CODE_OAUTH_TOKEN or credential_command"),
+    ],
+)
+async def test_one_kind_given_as_the_other_is_passed_over_with_where_it_belongs(
+    kind: Kind, text: str, instead: str
+) -> None:
+    found = await EnvironmentSource("KEY", kind, {"KEY": text}).look()
+    assert (found.credential, found.warning) == (None, True)
+    assert instead in found.why
+    right = Kind.API_KEY if kind is Kind.OAUTH else Kind.OAUTH
+    assert (await EnvironmentSource("KEY", right, {"KEY": text}).look()).credential is not None
+
+
 @pytest.mark.live
 async def test_a_command_runs_in_a_shell_with_the_users_environment() -> None:
     found = await command('printf "%s-%s\\n" "$A" "$LANG"', A="tok", LANG="de_DE").look()
@@ -118,6 +136,8 @@ async def test_a_command_runs_in_a_shell_with_the_users_environment() -> None:
             "echo 'bad sk-ant-api03-hidden' >&2; exit 1",
             "ended with status 1: bad sk-ant-api0[redacted]",
         ),
+        ("set -x; echo hidden-one; false", "ended with status 1: + false"),
+        ("echo hidden-one; echo got hidden-one >&2; false", "ended with status 1: got [redacted]"),
         ("kill -9 $$", "ended with status -9"),
         ("no-such-program-anywhere 2>/dev/null", "ended with status 127"),
         ("cat", "the command printed nothing"),
