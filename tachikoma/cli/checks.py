@@ -156,7 +156,8 @@ async def _credential(runtime: Runtime) -> Check:
     faults = "; ".join(f"{one.source}: {one.why}" for one in found if one.warning)
     credential = found[-1].credential if found else None
     if credential is not None:
-        used = f"{credential.source} ({words.kind(credential.kind)})"
+        source = credential.source.replace(f"{runtime.paths.home}/", "~/", 1)
+        used = f"{source} ({words.kind(credential.kind)})"
         if credential.expires is not None:
             used += f", expires {words.left(credential.expires, runtime.clock.now())}"
         if not faults:

@@ -107,7 +107,7 @@ class OsKeychain:
         if self._platform != "linux":
             return kept
         if (address := bus_address(self._environment)) is None:
-            raise KeychainError("there is no desktop session (D-Bus) to ask in")
+            raise KeychainError("no desktop session (D-Bus) here")
         return kept | {_BUS: address}
 
 

@@ -143,7 +143,7 @@ async def test_a_credential_is_looked_for_where_the_proxy_would(own_home: Path) 
     await runtime.load_settings()
     *without, last = await runtime.credential_findings()
     assert [(each.source, each.why) for each in without] == [
-        (runtime.credential_sources[0].name, "there is no desktop session (D-Bus) to ask in"),
+        (runtime.credential_sources[0].name, "no desktop session (D-Bus) here"),
         ("CLAUDE_CODE_OAUTH_TOKEN", "is not set"),
         ("credential_command", "is not configured"),
     ]

@@ -89,5 +89,5 @@ async def test_a_keychain_that_refused_is_left_alone_for_a_while() -> None:
 
 async def test_a_host_without_a_keychain_is_no_reason_to_warn() -> None:
     made, keychain = source(FakeClock())
-    keychain.failure = KeychainError("there is no desktop session (D-Bus) to ask in")
+    keychain.failure = KeychainError("no desktop session (D-Bus) here")
     assert not (await made.look()).warning

@@ -37,7 +37,7 @@ def test_the_session_is_where_its_variable_says_or_at_its_usual_place(own_home: 
 @pytest.mark.parametrize(
     ("platform", "name", "why"),
     [
-        ("linux", "Secret Service", "there is no desktop session"),
+        ("linux", "Secret Service", "no desktop session"),
         ("freebsd", "OS keychain", "none that is known"),
     ],
 )
@@ -53,3 +53,17 @@ async def test_a_host_without_one_is_told_without_starting_anything(
 
 def test_macos_has_its_own() -> None:
     assert OsKeychain(environment={}, platform="darwin").name == "macOS Keychain"
+
+
+def test_the_reader_gets_what_leads_to_the_keychain_and_no_credential() -> None:
+    environment = {
+        "HOME": "/home/alice",
+        "USER": "alice",
+        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/x",
+        "PYTHON_KEYRING_BACKEND": "plain.Text",
+        "ANTHROPIC_API_KEY": "hidden",
+    }
+    on_linux = OsKeychain(environment=environment, platform="linux")._variables()
+    assert sorted(on_linux) == ["DBUS_SESSION_BUS_ADDRESS", "HOME", "USER"]
+    on_macos = OsKeychain(environment=environment, platform="darwin")._variables()
+    assert sorted(on_macos) == ["HOME", "USER"]
