@@ -21,6 +21,7 @@ _SWITCHES = {
     "CLAUDE_CODE_USE_VERTEX": "Google Vertex AI",
     "CLAUDE_CODE_USE_FOUNDRY": "Microsoft Foundry",
 }
+_HERE = frozenset({"localhost", "::1"})
 _ON = frozenset({"1", "true", "yes", "on"})
 
 
@@ -31,6 +32,14 @@ def gateway(environment: Mapping[str, str]) -> str | None:
     except ValueError:
         return None  # the proxy refuses it with a reason
     if host is None or host == _ANTHROPIC or host.endswith(f".{_ANTHROPIC}"):
+        return None
+    return host
+
+
+def remote_gateway(environment: Mapping[str, str]) -> str | None:
+    """Give the host of the gateway if it is not on this machine."""
+    host = gateway(environment)
+    if host is None or host in _HERE or host.startswith("127."):
         return None
     return host
 

@@ -12,7 +12,8 @@ from tachikoma.cli.door import Door
 from tachikoma.cli.encode import Data
 from tachikoma.cli.table import Column
 from tachikoma.cli.verb import Verb
-from tachikoma.credentials.port import Credential, Finding
+from tachikoma.credentials.port import Credential, Finding, Kind
+from tachikoma.credentials.provider import remote_gateway
 from tachikoma.runtime import Runtime
 
 _COLUMNS = (
@@ -32,6 +33,7 @@ class _Seen:
     unasked: Sequence[str]
     upstream: str
     unknown: Sequence[str]
+    gateway: str | None
 
     @property
     def credential(self) -> Credential | None:
@@ -48,15 +50,8 @@ def command(door: Door) -> int:
     """
     seen = door.run(_look)
     door.screen.give(_data(seen), _lines(door, seen))
-    for finding in seen.findings:
-        if finding.warning:
-            door.screen.note(f"warning: {finding.source}: {finding.why}")
-    if seen.unknown:
-        door.screen.note(
-            f"warning: the running proxy was started without this shell's "
-            f"{' and '.join(seen.unknown)}; `tachikoma proxy stop` ends it, and the next spawn "
-            "starts another"
-        )
+    for warning in _warnings(seen):
+        door.screen.note(f"warning: {warning}")
     return 0 if seen.credential is not None else 1
 
 
@@ -64,7 +59,30 @@ async def _look(runtime: Runtime) -> _Seen:
     upstream = runtime.proxy_plan().upstream
     findings = await runtime.credential_findings()
     names = [source.name for source in runtime.credential_sources]
-    return _Seen(findings, names[len(findings) :], upstream, runtime.unknown_to_the_proxy())
+    unknown = runtime.unknown_to_the_proxy()
+    return _Seen(
+        findings, names[len(findings) :], upstream, unknown, remote_gateway(runtime.environ)
+    )
+
+
+def _warnings(seen: _Seen) -> list[str]:
+    """Say which sources do not work, and where a credential goes that may not be meant to."""
+    told = [f"{finding.source}: {finding.why}" for finding in seen.findings if finding.warning]
+    used = seen.credential
+    if seen.gateway and used is not None and used.kind is Kind.OAUTH:
+        told.append(
+            f"your sign-in with Anthropic goes to {seen.gateway}, as ANTHROPIC_BASE_URL says; "
+            "with ANTHROPIC_AUTH_TOKEN set, that goes there instead"
+        )
+    if seen.gateway and used is not None and used.secret and seen.upstream.startswith("http:"):
+        told.append(f"the credential goes to {seen.gateway} in clear text: it is an http URL")
+    if seen.unknown:
+        names = " and ".join(seen.unknown)
+        told.append(
+            f"the running proxy was started without this shell's {names}; "
+            "`tachikoma proxy stop` ends it, and the next spawn starts another"
+        )
+    return told
 
 
 def _data(seen: _Seen) -> Data:
@@ -75,7 +93,7 @@ def _data(seen: _Seen) -> Data:
         "upstream": seen.upstream,
         "credential": None if used is None else _credential(used),
         "sources": [*asked, *rest],
-        "unknown_to_the_proxy": list(seen.unknown),
+        "warnings": _warnings(seen),
     }
 
 

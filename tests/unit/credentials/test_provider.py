@@ -4,7 +4,13 @@ import pytest
 
 from tachikoma.credentials.memory import MemorySource
 from tachikoma.credentials.port import Credential, Kind
-from tachikoma.credentials.provider import PassedOver, ProviderSource, for_gateway, gateway
+from tachikoma.credentials.provider import (
+    PassedOver,
+    ProviderSource,
+    for_gateway,
+    gateway,
+    remote_gateway,
+)
 
 GATEWAY = {"ANTHROPIC_BASE_URL": "https://gateway.example:8443/team"}
 
@@ -24,6 +30,13 @@ GATEWAY = {"ANTHROPIC_BASE_URL": "https://gateway.example:8443/team"}
 )
 def test_a_gateway_is_any_host_but_anthropics(given: str, host: str | None) -> None:
     assert gateway({"ANTHROPIC_BASE_URL": given}) == host
+
+
+@pytest.mark.parametrize("here", ["http://127.0.0.2:1", "http://localhost", "http://[::1]:80"])
+def test_a_gateway_on_this_machine_is_not_remote(here: str) -> None:
+    assert remote_gateway({"ANTHROPIC_BASE_URL": here}) is None
+    assert remote_gateway(GATEWAY) == "gateway.example"
+    assert remote_gateway({}) is None
 
 
 @pytest.mark.parametrize(

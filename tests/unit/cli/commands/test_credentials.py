@@ -75,9 +75,21 @@ def test_a_proxy_that_was_not_given_this_shells_credential_is_told(line: Command
     line.unknown_to_the_proxy = ["ANTHROPIC_API_KEY"]
     ran = line("credentials")
     assert "started without this shell's ANTHROPIC_API_KEY; `tachikoma proxy stop`" in ran.err
-    assert line("credentials", "--json").data["unknown_to_the_proxy"] == ["ANTHROPIC_API_KEY"]
+    (warning,) = line("credentials", "--json").data["warnings"]
+    assert f"warning: {warning}\n" == ran.err
 
 
 def test_what_the_host_says_of_its_gateway_is_told(line: CommandLine) -> None:
     ran = line("credentials", env={"ANTHROPIC_BASE_URL": "https://gateway.example/v"})
     assert ran.out.endswith("\nrequests go to https://gateway.example/v\n")
+
+
+def test_a_sign_in_that_goes_to_somebody_elses_server_is_told(several: CommandLine) -> None:
+    several.credential_findings.pop(0)
+    ran = several("credentials", env={"ANTHROPIC_BASE_URL": "http://gateway.example"})
+    sign_in, clear_text = ran.err.splitlines()
+    assert sign_in.startswith("warning: your sign-in with Anthropic goes to gateway.example, as ")
+    assert clear_text == (
+        "warning: the credential goes to gateway.example in clear text: it is an http URL"
+    )
+    assert several("credentials", env={"ANTHROPIC_BASE_URL": "http://127.0.0.1:8080"}).err == ""
