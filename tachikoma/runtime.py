@@ -27,7 +27,7 @@ from tachikoma.vm.orchestrator import VmOrchestrator
 from tachikoma.vm.ports import Gateway, Ports
 
 if TYPE_CHECKING:  # each is loaded where it is made
-    from tachikoma.credentials.port import Finding
+    from tachikoma.credentials.port import Finding, Source
     from tachikoma.hypervisor.synthetic import Synthetic
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
@@ -273,21 +273,33 @@ class Runtime:
         """Tell whether the proxy runs."""
         return await self.proxy_control.status()
 
+    @cached_property
+    def credential_sources(self) -> Sequence[Source]:
+        """The places that a proxy started from here would ask for a credential, in order."""
+        from tachikoma.credentials.os_keychain import OsKeychain
+        from tachikoma.credentials.sources import Surroundings, in_order
+
+        place = Surroundings(
+            environment=self.environ,
+            home=self.paths.home,
+            credential_command=self.settings.credential_command,
+            api_key_command=self.settings.api_key_command,
+            keychain=OsKeychain(environment=self.environ, platform=sys.platform),
+        )
+        return in_order(place, self.clock)
+
     async def credential_findings(self) -> Sequence[Finding]:
         """Ask the sources for a credential as the proxy would: the last one has it, if any has."""
-        from tachikoma.credentials.sources import in_order
         from tachikoma.credentials.waterfall import ask
 
-        settings = self.settings
-        return await ask(
-            in_order(
-                environment=self.environ,
-                home=self.paths.home,
-                credential_command=settings.credential_command,
-                api_key_command=settings.api_key_command,
-                clock=self.clock,
-            )
-        )
+        return await ask(self.credential_sources)
+
+    def unknown_to_the_proxy(self) -> Sequence[str]:
+        """Give the credential variables of this shell that the running proxy was not given."""
+        from tachikoma.proxy import pidfile
+
+        running = pidfile.read(self.proxy_plan().pid_file)
+        return running.lacks(self.environ) if running is not None and running.alive else ()
 
     @cached_property
     def gateway(self) -> Gateway:

@@ -160,7 +160,10 @@ def real_environ() -> dict[str, str]:
 
 
 _REAL_ENVIRON = dict(os.environ)
-_NOT_OURS = ("ANTHROPIC_", "AWS_", "CLAUDE", "GH_", "GIT_", "GITHUB_", "SSH_", "TACHIKOMA_", "XDG_")
+_NOT_OURS = (
+    *("ANTHROPIC_", "AWS_", "CLAUDE", "DBUS_", "GH_", "GIT_", "GITHUB_", "SSH_", "TACHIKOMA_"),
+    "XDG_",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ from tachikoma.model.checks import Check as EngineCheck
 from tachikoma.model.errors import TachikomaError
 from tachikoma.runtime import Runtime
 
+_CREDENTIALS = "`tachikoma credentials` tells what each source says"
 _GIB = 1 << 30
 _DISK_TIGHT = 8 * _GIB
 _DISK_FULL = 1 * _GIB
@@ -152,16 +153,22 @@ async def _proxy(runtime: Runtime) -> Check:
 async def _credential(runtime: Runtime) -> Check:
     """Tell which source has a credential or why none has; never what it is."""
     found = await runtime.credential_findings()
-    if found and (credential := found[-1].credential) is not None:
-        kind = credential.kind.value.replace("_", " ")
-        return Check("credential", Verdict.OK, f"{found[-1].source} ({kind})")
-    return Check(
-        "credential",
-        Verdict.WARN,
-        "none found: " + "; ".join(f"{one.source} {one.why}" for one in found),
+    faults = "; ".join(f"{one.source}: {one.why}" for one in found if one.warning)
+    credential = found[-1].credential if found else None
+    if credential is not None:
+        source = credential.source.replace(f"{runtime.paths.home}/", "~/", 1)
+        used = f"{source} ({words.kind(credential.kind)})"
+        if credential.expires is not None:
+            used += f", expires {words.left(credential.expires, runtime.clock.now())}"
+        if not faults:
+            return Check("credential", Verdict.OK, used)
+        return Check("credential", Verdict.WARN, f"{used}, but {faults}", _CREDENTIALS)
+    told = faults or f"{words.count(len(found), 'place')} looked at"
+    hint = (
         "Claude Code in a VM can ask nothing without one: set ANTHROPIC_API_KEY or "
-        "credential_command, or sign in with `claude` on this host",
+        f"credential_command, or sign in with `claude` on this host; {_CREDENTIALS}"
     )
+    return Check("credential", Verdict.WARN, f"none found: {told}", hint)
 
 
 async def _disk(runtime: Runtime) -> Check:

@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "destroy": "Remove a VM; its worktree and branch stay.",
     "image": "Build, warm, list and delete base images.",
     "proxy": "Start, stop and look at the credential proxy.",
+    "credentials": "Show where the proxy's credential comes from.",
     "config": "Show every setting and where it comes from.",
     "doctor": "Check that this machine has what it takes.",
     "demo": "Show the whole thing at work, and clean up.",

@@ -48,9 +48,24 @@ def age(then: float | None, now: float) -> str:
     return "now"
 
 
+def left(then: float | None, now: float) -> str:
+    """Say how long it is until ``then``; ``-`` where nobody knows."""
+    if then is None:
+        return "-"
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if then - now >= unit:
+            return f"in {int((then - now) // unit)} {name}"
+    return "now"
+
+
 def count(number: int, thing: str) -> str:
     """Give ``1 VM``, ``2 VMs``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def kind(name: str) -> str:
+    """Give the kind of a credential as people read it: ``api key``."""
+    return name.replace("_", " ")
 
 
 def home(path: Path | None, at: Path) -> str:

@@ -2,52 +2,76 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tachikoma.credentials.port import Credential, Finding, Kind, Source
+from tachikoma.credentials.claude_file import (
+    ClaudeFileSource,
+    ConsoleKeySource,
+    credentials_file,
+    state_file,
+)
+from tachikoma.credentials.keychain import KeychainSource, services
+from tachikoma.credentials.os_keychain import login_name
+from tachikoma.credentials.port import Credential, Finding, Keychain, Kind, Source
+from tachikoma.credentials.provider import AUTH_TOKEN, ProviderSource, for_gateway
+from tachikoma.credentials.sign_in import one_word
 from tachikoma.host import process
 from tachikoma.host.clock import Clock
 from tachikoma.model.errors import CommandFailed, HostError
 
 _COMMAND_DEADLINE_S = 60.0
 """Long enough for a password manager that asks for a fingerprint first."""
-_LARGEST_FILE = 1 << 20
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-_MISSHAPEN = "what it holds is not one word of printable ASCII"
 _LONGEST_WHY = 160
+_LEAST_SECRET = 6
+_TAKEN_FOR = {
+    "sk-ant-api": (
+        Kind.OAUTH,
+        "holds an API key: set ANTHROPIC_API_KEY or api_key_command to it instead",
+    ),
+    "sk-ant-oat": (
+        Kind.API_KEY,
+        "holds an OAuth token: set CLAUDE_CODE_OAUTH_TOKEN or credential_command to it instead",
+    ),
+}
+"""What begins like this and was given as that kind, which the API would only refuse."""
 
 
-def in_order(
-    *,
-    environment: Mapping[str, str],
-    home: Path,
-    credential_command: str | None,
-    api_key_command: str | None,
-    clock: Clock,
-) -> tuple[Source, ...]:
-    """Give the waterfall's sources, the one that is asked first at the front.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the sources look at: the user's environment, home, commands and keychain."""
 
-    The operating system's keychain belongs before all of them, and the settings of other
-    providers (Bedrock, Vertex) after them.
-    """
-    return (
-        EnvironmentSource("CLAUDE_CODE_OAUTH_TOKEN", Kind.OAUTH, environment),
-        CommandSource("credential_command", Kind.OAUTH, credential_command, environment),
-        ClaudeFileSource(credentials_file(environment, home), clock),
-        EnvironmentSource("ANTHROPIC_API_KEY", Kind.API_KEY, environment),
-        CommandSource("api_key_command", Kind.API_KEY, api_key_command, environment),
+    environment: Mapping[str, str] = field(repr=False)
+    home: Path
+    credential_command: str | None
+    api_key_command: str | None
+    keychain: Keychain
+
+
+def in_order(place: Surroundings, clock: Clock) -> tuple[Source, ...]:
+    """Give the waterfall's sources, the one that is asked first at the front."""
+    environment = place.environment
+    keychain = KeychainSource(
+        keychain=place.keychain,
+        services=services(environment),
+        account=login_name(environment),
+        clock=clock,
     )
-
-
-def credentials_file(environment: Mapping[str, str], home: Path) -> Path:
-    """Give the path where the Claude Code of this host keeps its sign-in."""
-    directory = environment.get("CLAUDE_CONFIG_DIR", "")
-    return (Path(directory) if directory else home / ".claude") / ".credentials.json"
+    own: tuple[Source, ...] = (
+        keychain,
+        EnvironmentSource("CLAUDE_CODE_OAUTH_TOKEN", Kind.OAUTH, environment),
+        CommandSource("credential_command", Kind.OAUTH, place.credential_command, environment),
+        ClaudeFileSource(credentials_file(environment, place.home), clock),
+        EnvironmentSource("ANTHROPIC_API_KEY", Kind.API_KEY, environment),
+        CommandSource("api_key_command", Kind.API_KEY, place.api_key_command, environment),
+        ConsoleKeySource(state_file(environment, place.home)),
+    )
+    return (
+        *for_gateway(environment, own),
+        EnvironmentSource(AUTH_TOKEN, Kind.BEARER, environment),
+        ProviderSource(environment),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,95 +120,42 @@ class CommandSource:
                 argv, deadline_s=self.deadline_s, env=self.environment, check=False
             )
         except CommandFailed:
-            return Finding(self.name, None, f"took longer than {self.deadline_s:g} s")
+            return _fault(self.name, f"took longer than {self.deadline_s:g} s")
         except HostError as error:
-            return Finding(self.name, None, error.message)
+            return _fault(self.name, error.message)
         if done.status != 0:
-            return Finding(self.name, None, _how_it_ended(done))
+            return _fault(self.name, _how_it_ended(done))
         text = done.stdout.decode("utf-8", "replace").strip()
         if not text:
-            return Finding(self.name, None, "the command printed nothing")
+            return _fault(self.name, "the command printed nothing")
         return _found(self.name, self.kind, text)
 
 
-@dataclass(frozen=True, slots=True)
-class ClaudeFileSource:
-    """The file in which the host's Claude Code keeps its OAuth token.
-
-    Only read: a refresh token works once, so refreshing is left to its owner, and the new
-    token is seen because the file changes.
-    """
-
-    file: Path
-    clock: Clock
-
-    @property
-    def name(self) -> str:
-        """How the source is called in words and logs."""
-        return str(self.file)
-
-    def stamp(self) -> object:
-        """Give what changes when Claude Code writes the file anew."""
-        try:
-            seen = self.file.stat()
-        except OSError:
-            return None
-        return seen.st_mtime_ns, seen.st_size, seen.st_ino
-
-    async def look(self) -> Finding:
-        """Read the file."""
-        try:
-            text = await asyncio.to_thread(_read, self.file)
-        except FileNotFoundError:
-            return Finding(self.name, None, "does not exist")
-        except OSError as error:
-            return Finding(self.name, None, f"cannot be read: {error.strerror}")
-        try:
-            token, expires = _decode(text)
-        except ValueError as error:
-            return Finding(self.name, None, str(error))
-        if expires is not None and expires <= self.clock.now():
-            return Finding(
-                self.name, None, "its token has expired; start `claude` on this host to renew it"
-            )
-        return _found(self.name, Kind.OAUTH, token, expires)
-
-
-def _found(source: str, kind: Kind, text: str, expires: float | None = None) -> Finding:
+def _found(source: str, kind: Kind, text: str) -> Finding:
     """Give the credential in ``text``; it must fit into a header and nothing else."""
-    if _TOKEN.fullmatch(text) is None:
-        return Finding(source, None, _MISSHAPEN)
-    return Finding(source, Credential(kind, text, source, expires))
-
-
-def _read(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(_LARGEST_FILE)
-
-
-def _decode(text: bytes) -> tuple[str, float | None]:
-    """Give the access token and when it expires (seconds since the epoch, None if unsaid).
-
-    Raises:
-        ValueError: there is none; says so without quoting the file.
-    """
     try:
-        document = json.loads(text)
-    except ValueError:
-        # The decoder's own message may quote the file.
-        raise ValueError("is not JSON") from None
-    login = document.get("claudeAiOauth") if isinstance(document, dict) else None
-    if not isinstance(login, dict):
-        raise ValueError("holds no sign-in")  # noqa: TRY004 - one error for what the file lacks
-    token, expires = login.get("accessToken"), login.get("expiresAt")
-    if not isinstance(token, str) or not token.strip():
-        raise ValueError("holds no access token")
-    in_ms = expires if isinstance(expires, int | float) else None
-    return token.strip(), None if in_ms is None else in_ms / 1000
+        word = one_word(text)
+    except ValueError as error:
+        return _fault(source, str(error))
+    for prefix, (other, why) in _TAKEN_FOR.items():
+        if kind is other and word.startswith(prefix):
+            return _fault(source, why)
+    return Finding(source, Credential(kind, word, source))
+
+
+def _fault(source: str, why: str) -> Finding:
+    return Finding(source, None, why, warning=True)
 
 
 def _how_it_ended(done: process.Completed) -> str:
-    """Say how a command ended and the last line of its standard error, never of its output."""
+    """Say how a command ended and the last line of its standard error, never of its output.
+
+    Not even where the one quotes the other, as with ``set -x``.
+    """
     how = f"ended with status {done.status}"
-    lines = process.redacted(done.stderr.decode("utf-8", "replace")).strip().splitlines()
+    said = process.redacted(done.stderr.decode("utf-8", "replace"))
+    for word in done.stdout.decode("utf-8", "replace").split():
+        if len(word) >= _LEAST_SECRET:
+            said = said.replace(word, "[redacted]")
+    lines = said.strip().splitlines()
     return f"{how}: {lines[-1][:_LONGEST_WHY]}" if lines else how

@@ -53,6 +53,8 @@ class Stage:
             "XDG_CONFIG_HOME": str(self.home / "config"),
             "XDG_DATA_HOME": str(self.home / "data"),
             "XDG_CACHE_HOME": str(paths_from(self.environ).cache.parent),
+            # In the keychain, which is the same for every home, it keeps sign-ins apart.
+            "CLAUDE_CONFIG_DIR": str(self.home / "claude"),
         }
         return Runtime(environ=kept | homes | dict(api), cwd=self.repository)
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tachikoma.host import environ, files
@@ -43,12 +43,15 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A finished command: its exit status (negative for a signal) and whole output."""
+    """A finished command: its exit status (negative for a signal) and whole output.
+
+    The output may hold a credential, so the repr does not show it.
+    """
 
     argv: tuple[str, ...]
     status: int
-    stdout: bytes
-    stderr: bytes
+    stdout: bytes = field(repr=False)
+    stderr: bytes = field(repr=False)
 
     @property
     def text(self) -> str:

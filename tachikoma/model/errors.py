@@ -41,6 +41,7 @@ The tree (codes are stable; scripts may match on them)::
         ProxyPortError            proxy.port_taken
       CredentialError             credentials.failed
         NoCredentialError         credentials.none
+        KeychainError             credentials.keychain
       HostError                   host.failed
         MissingToolError          host.missing_tool
         CommandFailed             host.command_failed
@@ -300,6 +301,12 @@ class NoCredentialError(CredentialError):
     """No source has a credential."""
 
     code = "credentials.none"
+
+
+class KeychainError(CredentialError):
+    """The operating system's keychain cannot be read; the message says why, without a subject."""
+
+    code = "credentials.keychain"
 
 
 class HostError(TachikomaError):

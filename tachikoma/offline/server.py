@@ -24,6 +24,7 @@ _COUNT_TOKENS = "/v1/messages/count_tokens"
 _LARGEST_BODY = 32 << 20
 _STOP_GRACE_S = 1.0
 _OAUTH_BETA = "oauth-2025-04-20"
+_CREDENTIAL_HEADERS = ("x-api-key", "authorization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Seen:
     """One request as it arrived: a proof that holds no secret.
 
     ``credential`` is the header that carried one (``x-api-key``, ``authorization`` or ""), and
-    ``credential_sha256`` the hash of its value without the word ``Bearer``.
+    ``credential_sha256`` the hash of its value without the word ``Bearer``;
+    ``credential_headers`` are all that carried one. ``betas`` are those of anthropic-beta.
     """
 
     method: str
@@ -43,6 +45,8 @@ class Seen:
     messages: int = 0
     tools: tuple[str, ...] = ()
     streamed: bool = False
+    credential_headers: tuple[str, ...] = ()
+    betas: tuple[str, ...] = ()
 
 
 class _Refused(Exception):
@@ -185,6 +189,8 @@ class OfflineApi:
                 messages=found.messages,
                 tools=found.tools,
                 streamed=found.streamed,
+                credential_headers=_credential_headers(request),
+                betas=_betas(request),
             )
         self._seen.append(seen)
         if self._on_request is not None:
@@ -211,10 +217,21 @@ async def _send(
 
 def _credential(request: web.Request) -> tuple[str, str]:
     """Give the header that holds the credential, and the hash of the credential."""
-    for header in ("x-api-key", "authorization"):
+    for header in _CREDENTIAL_HEADERS:
         if secret := _bare(request.headers.get(header, "")):
             return header, hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
     return "", ""
+
+
+def _credential_headers(request: web.Request) -> tuple[str, ...]:
+    return tuple(
+        header for header in _CREDENTIAL_HEADERS for _ in request.headers.getall(header, [])
+    )
+
+
+def _betas(request: web.Request) -> tuple[str, ...]:
+    lines = request.headers.getall("anthropic-beta", [])
+    return tuple(beta.strip() for line in lines for beta in line.split(",") if beta.strip())
 
 
 def _is_oauth(request: web.Request) -> bool:

@@ -22,7 +22,7 @@ from tachikoma.model.errors import ProxyError
 from tachikoma.model.vm import Endpoint
 
 API = "https://api.anthropic.com"
-CREDENTIAL_VARIABLES = ("CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY")
+CREDENTIAL_VARIABLES = ("CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 """The variables that a proxy must have been given at its start to use them."""
 
 

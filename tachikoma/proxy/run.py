@@ -11,13 +11,15 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from tachikoma.credentials.os_keychain import OsKeychain
 from tachikoma.credentials.port import Source
-from tachikoma.credentials.sources import in_order
+from tachikoma.credentials.sources import Surroundings, in_order
 from tachikoma.credentials.waterfall import Waterfall
 from tachikoma.host import process
 from tachikoma.host.clock import Clock
@@ -61,10 +63,11 @@ async def serve(plan: Plan, *, clock: Clock, announce: Callable[[Announcement], 
     record = _Record(plan.pid_file)
     store = JsonFileStore(file=plan.paths.state_file, locks=plan.paths.locks, clock=clock)
     upstream = Upstream(base=plan.upstream, environment=plan.environment, clock=clock)
+    credentials = Waterfall(sources=_sources(plan, clock), ttl_s=plan.ttl_s, clock=clock)
     with RequestLedger(file=plan.requests_file) as ledger, _told_to_stop() as told:
-        async with upstream:
+        async with contextlib.aclosing(credentials), upstream:
             parts = Parts(
-                credentials=Waterfall(sources=_sources(plan, clock), ttl_s=plan.ttl_s, clock=clock),
+                credentials=credentials,
                 tenants=TenantBook(store=store, file=plan.paths.state_file).tenants,
                 upstream=upstream,
                 ledger=ledger,
@@ -148,10 +151,11 @@ def _announcement(plan: Plan, endpoint: Endpoint, clock: Clock) -> Announcement:
 
 
 def _sources(plan: Plan, clock: Clock) -> tuple[Source, ...]:
-    return in_order(
+    place = Surroundings(
         environment=plan.environment,
         home=plan.paths.home,
         credential_command=plan.credential_command,
         api_key_command=plan.api_key_command,
-        clock=clock,
+        keychain=OsKeychain(environment=plan.environment, platform=sys.platform),
     )
+    return in_order(place, clock)

@@ -179,7 +179,7 @@ class ProxyServer:
             _log.warning("%s: %s", error.message, error.hint)
             entry.status, entry.why = 503, error.message
             entry.verdict = Verdict.FAILED
-            why = "the host has no credential for the Anthropic API; see the proxy's log there"
+            why = f"{error.message}; `tachikoma credentials` on the host tells more"
             return answers.error(503, "api_error", why, retry=False)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

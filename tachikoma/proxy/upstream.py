@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, assert_never
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in typeshed
 
@@ -66,6 +66,12 @@ def request_headers(given: Headers, credential: Credential) -> CIMultiDict[str]:
             ]
             betas = [beta for beta in betas if beta and beta != OAUTH_BETA]
             kept["anthropic-beta"] = ",".join([*betas, OAUTH_BETA])
+        case Kind.BEARER:
+            kept["Authorization"] = f"Bearer {credential.secret}"
+        case Kind.NONE:
+            pass
+        case _:
+            assert_never(credential.kind)
     return kept
 
 

@@ -158,8 +158,7 @@ class User:
 
     def api_requests(self) -> list[dict[str, Any]]:
         """What the stand-in of the API has seen so far."""
-        lines = self.api_log.read_text(encoding="utf-8").splitlines()
-        return [line for line in map(json.loads, lines) if "method" in line]
+        return requests_in(self.api_log)
 
     def processes(self) -> dict[int, str]:
         """Every process that works for this user: its id and command line."""
@@ -169,6 +168,12 @@ class User:
         if proxy is not None and proxy.alive:
             found[proxy.pid] = "the credential proxy"
         return found
+
+
+def requests_in(log: Path) -> list[dict[str, Any]]:
+    """What a stand-in of the API that writes to ``log`` has seen so far."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if "method" in line]
 
 
 @pytest.fixture(scope="session")
@@ -188,18 +193,25 @@ def live_api(real_environ: dict[str, str], tmp_path: Path) -> Iterator[tuple[str
     """A stand-in of the Anthropic API: its URL, the only secret that it takes, its log."""
     secret = f"sk-ant-api03-{secrets.token_urlsafe(40)}"
     log = tmp_path / "api.jsonl"
+    with stand_in(real_environ, secret, log) as url:
+        yield url, secret, log
+
+
+@contextlib.contextmanager
+def stand_in(environ: Mapping[str, str], secret: str, log: Path) -> Iterator[str]:
+    """Run a stand-in of the Anthropic API that takes only ``secret``, and give its URL."""
     digest = hashlib.sha256(secret.encode()).hexdigest()
     with (
         log.open("wb") as file,
         subprocess.Popen(
             [sys.executable, "-m", "tachikoma.offline", "--secret-sha256", digest],
-            env=real_environ,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=file,
         ) as process,
     ):
         try:
-            yield _announced(log), secret, log
+            yield _announced(log)
         finally:
             process.kill()
 

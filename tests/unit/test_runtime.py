@@ -128,6 +128,13 @@ async def test_the_proxy_listens_where_the_user_says(own_home: Path) -> None:
     assert told.any_address
 
 
+async def test_without_a_proxy_no_variable_is_unknown_to_it(own_home: Path) -> None:
+    runtime = _runtime(own_home, ANTHROPIC_API_KEY="k")
+    await runtime.load_settings()
+    assert runtime.unknown_to_the_proxy() == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a keychain is always there")
 async def test_a_credential_is_looked_for_where_the_proxy_would(own_home: Path) -> None:
     sign_in = own_home / "claude" / ".credentials.json"
     sign_in.parent.mkdir()
@@ -136,6 +143,7 @@ async def test_a_credential_is_looked_for_where_the_proxy_would(own_home: Path) 
     await runtime.load_settings()
     *without, last = await runtime.credential_findings()
     assert [(each.source, each.why) for each in without] == [
+        (runtime.credential_sources[0].name, "no desktop session (D-Bus) here"),
         ("CLAUDE_CODE_OAUTH_TOKEN", "is not set"),
         ("credential_command", "is not configured"),
     ]

@@ -16,7 +16,7 @@ from tachikoma.cli import app
 from tachikoma.cli.door import Door
 from tachikoma.cli.render import Screen
 from tachikoma.cli.terminal import Terminal
-from tachikoma.credentials.port import Credential, Finding, Kind
+from tachikoma.credentials.port import Credential, Finding, Kind, Source
 from tachikoma.git.memory import MemoryGit
 from tachikoma.git.port import Git
 from tachikoma.host import process
@@ -40,6 +40,23 @@ from tachikoma.vm.provision.rehearsal import RehearsedGuest
 
 PROXY = Endpoint("127.0.0.1", 19280)
 SECRET = "sk-ant-api03-of-the-stand"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A source that has said already what it says."""
+
+    finding: Finding
+
+    @property
+    def name(self) -> str:
+        return self.finding.source
+
+    def stamp(self) -> None:
+        pass
+
+    async def look(self) -> Finding:
+        return self.finding
 
 
 @dataclass(slots=True)
@@ -163,8 +180,12 @@ class SyntheticRuntime(Runtime):
     async def engine_checks(self) -> list[Check]:
         return self._line.engine_parts
 
-    async def credential_findings(self) -> Sequence[Finding]:
-        return self._line.credential_findings
+    @cached_property
+    def credential_sources(self) -> Sequence[Source]:
+        return [Told(finding) for finding in self._line.credential_findings]
+
+    def unknown_to_the_proxy(self) -> Sequence[str]:
+        return self._line.unknown_to_the_proxy
 
     async def proxy_status(self) -> ProxyStatus:
         if not self._line.proxy_runs:
@@ -229,6 +250,7 @@ class CommandLine:
         self.fail_settings: TachikomaError | None = None
         self.engine_parts: list[Check] = []
         self.missing: set[str] = set()
+        self.unknown_to_the_proxy: list[str] = []
         self.credential_findings = [
             Finding("ANTHROPIC_API_KEY", Credential(Kind.API_KEY, SECRET, "ANTHROPIC_API_KEY"))
         ]

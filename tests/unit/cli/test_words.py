@@ -80,3 +80,16 @@ def test_clean_text_has_no_control_characters(text: str) -> None:
     assert all(
         char.isprintable() or char in "\n\t" or ord(char) > 0x9F for char in words.clean(text)
     )
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [(None, "-"), (59.0, "now"), (-5.0, "now"), (60.0, "in 1 min"), (7300.0, "in 2 h")],
+)
+def test_a_time_to_come_is_told_by_its_largest_unit(then: float | None, told: str) -> None:
+    assert words.left(None if then is None else 1000.0 + then, 1000.0) == told
+    assert words.left(1000.0 + 3 * 86_400, 1000.0) == "in 3 d"
+
+
+def test_the_kind_of_a_credential_is_words() -> None:
+    assert words.kind("api_key") == "api key"

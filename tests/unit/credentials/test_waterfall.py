@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -140,3 +141,143 @@ async def test_what_the_api_refused_is_looked_up_anew_once() -> None:
 
 def test_a_credential_does_not_show_its_secret() -> None:
     assert "hidden" not in repr(key("hidden"))
+
+
+async def test_a_token_that_is_about_to_expire_is_looked_up_again_and_still_given() -> None:
+    clock = FakeClock()
+    source = MemorySource(credential=key("old", expires=clock.now() + 400))
+    made = waterfall(clock, source)
+    await made.current()
+    await clock.sleep(99)
+    await made.current()
+    assert source.looks == 1
+    await clock.sleep(1)  # five minutes before the end
+    assert (await made.current()).secret == "old"
+    assert (await made.current()).secret == "old"
+    assert source.looks == 2
+    source.credential = key("new", expires=clock.now() + 28_800)
+    await clock.sleep(15)
+    assert (await made.current()).secret == "new"
+    assert source.looks == 3
+
+
+async def test_a_change_of_a_source_behind_the_one_in_use_is_no_reason_to_ask() -> None:
+    first, second = MemorySource("a", key("1")), MemorySource("b")
+    made = waterfall(FakeClock(), first, second)
+    await made.current()
+    second.version = 1
+    await made.current()
+    assert first.looks == 1
+
+
+async def test_what_is_refused_and_found_again_is_not_looked_up_for_every_request() -> None:
+    clock, source = FakeClock(), MemorySource(credential=key("dead"))
+    made = waterfall(clock, source)
+    for _ in range(10):
+        made.forget(await made.current())
+    assert source.looks == 2
+    await clock.sleep(5)
+    made.forget(await made.current())
+    await made.current()
+    assert source.looks == 4
+
+
+async def test_a_refusal_that_does_not_come_again_is_forgotten() -> None:
+    clock, source = FakeClock(), MemorySource(credential=key("1"))
+    made = waterfall(clock, source)
+    made.forget(await made.current())
+    await made.current()
+    await clock.sleep(5)
+    await made.current()
+    assert source.looks == 3
+    await clock.sleep(TTL_S - 1)
+    await made.current()
+    assert source.looks == 3
+
+
+async def test_an_answer_that_was_under_way_before_the_refusal_does_not_count_as_fresh() -> None:
+    clock, source = FakeClock(), MemorySource(credential=key("old"))
+    made = waterfall(clock, source)
+    refused = await made.current()
+    source.version += 1
+    source.gate.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        early = group.create_task(made.current())
+        await until(lambda: source.looks == 2)  # has seen "old" already
+        made.forget(refused)
+        source.credential = key("new")
+        late = group.create_task(made.current())
+        await asyncio.sleep(0)
+        source.gate.set()
+    assert (early.result().secret, late.result().secret) == ("old", "new")
+    assert source.looks == 3
+
+
+async def test_a_slow_failure_is_kept_as_long_as_it_took() -> None:
+    clock = FakeClock()
+    source = SlowSource(clock)
+    made = Waterfall(sources=[source], ttl_s=TTL_S, clock=clock)
+    for _ in range(3):
+        with pytest.raises(NoCredentialError):
+            await made.current()
+    await clock.sleep(59)
+    with pytest.raises(NoCredentialError):
+        await made.current()
+    assert source.looks == 1
+
+
+async def test_closing_ends_what_is_under_way() -> None:
+    source = MemorySource(credential=key("1"))
+    made = waterfall(FakeClock(), source)
+    await made.aclose()
+    source.gate.clear()
+    asking = asyncio.ensure_future(made.current())
+    await until(lambda: source.looks == 1)
+    async with asyncio.timeout(5):
+        await made.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+async def test_the_log_says_once_which_source_is_used_and_which_fail_and_no_secret(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    clock, broken = FakeClock(), MemorySource("command")
+    broken.why, broken.warning = "ended with status 1", True
+    made = waterfall(clock, broken, MemorySource("b", key("hidden")))
+    for _ in range(3):
+        await made.current()
+        await clock.sleep(TTL_S)
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("WARNING", "credentials: command is passed over: ended with status 1"),
+        ("INFO", "credentials: test (api_key) is in use"),
+    ]
+
+
+async def test_a_host_of_another_provider_is_told_so() -> None:
+    source = MemorySource("environment")
+    source.provider, source.why = "Amazon Bedrock", "CLAUDE_CODE_USE_BEDROCK is set"
+    with pytest.raises(NoCredentialError, match="set up for Amazon Bedrock") as caught:
+        await waterfall(FakeClock(), source).current()
+    assert "ANTHROPIC_BASE_URL" in caught.value.hint
+
+
+class SlowSource(MemorySource):
+    """Takes a minute to say that there is nothing."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def look(self) -> Finding:
+        await self._clock.sleep(60)
+        return await super().look()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError

@@ -59,6 +59,7 @@ def test_an_offline_demo_has_nothing_of_the_users_but_the_cache(
         "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_DATA_HOME": str(home / "data"),
         "XDG_CACHE_HOME": str(paths_from(environ).cache.parent),
+        "CLAUDE_CONFIG_DIR": str(home / "claude"),
         "ANTHROPIC_API_KEY": "made up",
     }
     assert runtime.cwd == stage.repository

@@ -139,12 +139,17 @@ async def test_every_request_is_recorded_without_its_secret(
 ) -> None:
     heard: list[Seen] = []
     async with _api(on_request=heard.append) as api:
-        async with client.post(f"{api.url}/v1/messages?beta=true", json=_BODY, headers=_KEY):
+        given = {**_KEY, "authorization": "Bearer z", "anthropic-beta": "a, b"}
+        async with client.post(f"{api.url}/v1/messages?beta=true", json=_BODY, headers=given):
             pass
         async with client.post(f"{api.url}/v1/messages", json=_BODY):
             pass
         assert api.requests == (
-            Seen("POST", "/v1/messages", 200, "x-api-key", _digest("k"), "m", 1, ("Bash",)),
+            Seen(
+                *("POST", "/v1/messages", 200, "x-api-key", _digest("k"), "m", 1, ("Bash",)),
+                credential_headers=("x-api-key", "authorization"),
+                betas=("a", "b"),
+            ),
             Seen("POST", "/v1/messages", 401, "", ""),
         )
     assert tuple(heard) == api.requests

@@ -23,6 +23,21 @@ def test_an_api_key_takes_the_place_of_whatever_the_client_sent() -> None:
     assert list(request_headers(given, KEY).items()) == [("x-api-key", "real")]
 
 
+def test_a_gateways_token_is_a_bearer_and_brings_no_beta() -> None:
+    given = [("x-api-key", "a"), ("Authorization", "Bearer c"), ("anthropic-beta", "a,b")]
+    bearer = Credential(Kind.BEARER, "real", "test")
+    assert list(request_headers(given, bearer).items()) == [
+        ("anthropic-beta", "a,b"),
+        ("Authorization", "Bearer real"),
+    ]
+
+
+def test_a_gateway_without_a_credential_does_not_get_the_clients_either() -> None:
+    given = [("X-Api-Key", "a"), ("authorization", "Bearer c"), ("anthropic-version", "1")]
+    nothing = Credential(Kind.NONE, "", "test")
+    assert list(request_headers(given, nothing).items()) == [("anthropic-version", "1")]
+
+
 @pytest.mark.parametrize(
     ("betas", "sent"),
     [

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tachikoma.credentials.port import Finding
+from tachikoma.credentials.port import Credential, Finding, Kind
 from tachikoma.host import process
 from tachikoma.model.checks import Check
 from tests.unit.cli.stand import SECRET, CommandLine
@@ -74,17 +74,29 @@ def test_what_the_engine_lacks_is_told_with_what_mends_it(line: CommandLine) -> 
     ) in told
 
 
-def test_without_a_credential_spawn_works_and_each_source_says_why(line: CommandLine) -> None:
-    line.credential_findings = [
-        Finding("CLAUDE_CODE_OAUTH_TOKEN", None, "is not set"),
-        Finding("credential_command", None, "printed nothing"),
-    ]
+def test_without_a_credential_spawn_works_and_what_fails_is_told(line: CommandLine) -> None:
+    line.credential_findings = [Finding("CLAUDE_CODE_OAUTH_TOKEN", None, "is not set")]
     ran = line("doctor")
-    assert (
-        "! credential  none found: CLAUDE_CODE_OAUTH_TOKEN is not set; "
-        "credential_command printed nothing\n"
-    ) in ran.out
+    assert "! credential  none found: 1 place looked at\n" in ran.out
+    assert "`tachikoma credentials` tells what each source says" in ran.out
     assert ran.status == 0
+    line.credential_findings += [Finding("credential_command", None, "printed nothing", True)]
+    assert "none found: credential_command: printed nothing\n" in line("doctor").out
+
+
+def test_a_source_that_fails_is_a_warning_even_if_another_has_a_credential(
+    line: CommandLine,
+) -> None:
+    line.credential_findings.insert(0, Finding("Secret Service", None, "is locked", True))
+    ran = line("doctor")
+    assert "! credential  ANTHROPIC_API_KEY (api key), but Secret Service: is locked\n" in ran.out
+    assert ran.status == 0
+
+
+def test_a_credential_that_expires_is_told_with_the_time_that_is_left(line: CommandLine) -> None:
+    token = Credential(Kind.OAUTH, SECRET, "file", line.clock.now() + 7300)
+    line.credential_findings = [Finding("file", token)]
+    assert "✓ credential  file (oauth), expires in 2 h\n" in line("doctor").out
 
 
 def test_a_credential_is_told_by_its_source_and_never_shown(line: CommandLine) -> None:
