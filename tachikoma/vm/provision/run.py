@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tachikoma.host.timing import lap
@@ -12,6 +13,8 @@ from tachikoma.model.names import VmName
 from tachikoma.model.vm import GuestCommand, Stream
 from tachikoma.vm.provision.plan import MARK, READY_FILE, Plan
 
+SCRIPTS = "scripts"
+"""The step in which the user's scripts run, after all else."""
 _LAST_LINES = 15
 
 
@@ -27,10 +30,12 @@ class _Listener:
     """Reads the script's output as it comes. What a guest says is never more than text."""
 
     report: Report
+    set_up: Callable[[Findings], None]
     step: str = "begin"
     ready: str = ""
     host_keys: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
+    _told: bool = False
     _open: bytes = b""
 
     def hear(self, stream: Stream, data: bytes) -> None:
@@ -41,12 +46,20 @@ class _Listener:
         for line in lines:
             self._line(line.decode("utf-8", "replace"))
 
+    def is_set_up(self) -> None:
+        """Hand on what was found, once."""
+        if not self._told:
+            self._told = True
+            self.set_up(Findings(self.host_keys))
+
     def _line(self, line: str) -> None:
         match line.split(" ", 2):
             case [mark, "step", name] if mark == MARK:
                 lap(f"guest: {self.step} done")
                 self.step = name
                 self.report(StepProgress(name))
+                if name == SCRIPTS:
+                    self.is_set_up()
             case [mark, "hostkey", key] if mark == MARK:
                 self.host_keys = (*self.host_keys, key)
             case [mark, "ready", digest] if mark == MARK:
@@ -60,15 +73,23 @@ class _Listener:
 
 
 async def provision(
-    hypervisor: Hypervisor, vm: VmName, plan: Plan, *, deadline_s: float, report: Report
-) -> Findings:
+    hypervisor: Hypervisor,
+    vm: VmName,
+    plan: Plan,
+    *,
+    deadline_s: float,
+    report: Report,
+    set_up: Callable[[Findings], None],
+) -> None:
     """Run ``plan`` in ``vm``. Idempotent.
+
+    ``set_up`` is called once, as soon as all is done but the user's own scripts.
 
     Raises:
         ProvisionFailed: a step failed; the message names it, details hold its last output.
         AgentError: the agent does not answer.
     """
-    listener = _Listener(report)
+    listener = _Listener(report, set_up)
     command = GuestCommand(plan.argv, stdin=plan.stdin, deadline_s=deadline_s)
     ended = await hypervisor.execute(vm, command, listener.hear)
     if ended.status != 0 or listener.ready != plan.digest:
@@ -78,7 +99,7 @@ async def provision(
             f"(the console is in {hypervisor.log_of(vm)})",
             details="\n".join(listener.last),
         )
-    return Findings(host_keys=listener.host_keys)
+    listener.is_set_up()
 
 
 async def provisioned_with(hypervisor: Hypervisor, vm: VmName) -> str:
