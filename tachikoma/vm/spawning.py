@@ -285,6 +285,7 @@ class Spawning:
             identity=None if identity is None else (identity.name, identity.email),
             proxy_url=f"http://{proxy}" if ports.settings.credential_proxy else "",
             claude_flags=ports.settings.claude_flags,
+            project=self._repository.root,
             luggage=await self._packed(),
         )
 

@@ -75,8 +75,8 @@ class Site:
     """All that a plan depends on, apart from the token.
 
     ``mounts`` are (tag, host path) as the VM was started with. ``identity`` is the user's git
-    name and e-mail. ``proxy_url`` is "" for a VM without the proxy. ``luggage`` is what it gets of
-    the user's own.
+    name and e-mail. ``proxy_url`` is "" for a VM without the proxy. ``project`` is the repository's
+    root, by which Claude Code knows all its worktrees; ``luggage`` what the VM gets of the user's.
     """
 
     user: str
@@ -88,6 +88,7 @@ class Site:
     identity: tuple[str, str] | None
     proxy_url: str
     claude_flags: tuple[str, ...]
+    project: Path
     luggage: Luggage = field(default_factory=Luggage)
 
 
@@ -206,14 +207,15 @@ def _first_run(site: Site, token: str) -> dict[str, object]:
     """What ~/.claude.json must say for the first screen to be a prompt, and the MCP servers."""
     key = token if site.proxy_url else site.luggage.api_key
     trusted = {"hasTrustDialogAccepted": True}
-    here = trusted | {"hasClaudeMdExternalIncludesApproved": True}
+    includes = {"hasClaudeMdExternalIncludesApproved": True}
+    here = {str(site.worktree): trusted, str(site.project): trusted | includes}
     first_run: dict[str, object] = {
         "hasCompletedOnboarding": True,
         "customApiKeyResponses": {
             "approved": [key[-_APPROVED_TAIL:]] if key else [],
             "rejected": [],
         },
-        "projects": {"/": trusted, str(site.worktree): here},
+        "projects": {"/": trusted, **here},
     }
     if site.luggage.mcp_servers:
         first_run["mcpServers"] = site.luggage.mcp_servers

@@ -34,6 +34,7 @@ SITE = Site(
     identity=("Ada Lovelace", "ada@example.org"),
     proxy_url="http://10.0.2.100:19280",
     claude_flags=(),
+    project=Path("/home/u/app"),
 )
 
 
@@ -60,6 +61,7 @@ def test_the_digest_can_be_told_from_the_hash_of_the_token() -> None:
         replace(SITE, proxy_url=""),
         replace(SITE, claude_flags=("--verbose",)),
         replace(SITE, mounts=SITE.mounts[:1]),
+        replace(SITE, project=Path("/x")),
         replace(SITE, luggage=Luggage(variables=(Variable("A", "b"),))),
         replace(SITE, luggage=Luggage(settings={"model": "opus"})),
         replace(SITE, luggage=Luggage(mcp_servers={"x": {"command": "x"}})),
