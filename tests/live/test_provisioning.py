@@ -136,7 +136,7 @@ def test_everything_is_carried_into_the_vm_but_what_the_proxy_supplies(host: Hos
 
 def a_failing_script_is_told(host: Host, env: dict[str, str]) -> None:
     ran = host.user.run("spawn", BRANCH, cwd=host.repository, status=1, env=env)
-    assert "the provisioning step script setup.sh failed" in ran.stderr
+    assert "the provision script setup.sh failed" in ran.stderr
     assert "no package by that name" in ran.stderr
     assert "the script setup.sh ended with status 7" in ran.stderr
     host.script.write_text("sudo id -un; echo $TACHIKOMA > ~/ran-in-$(basename $PWD); cat\n")
@@ -163,10 +163,6 @@ def in_a_terminal_the_first_screen_is_a_prompt(host: Host, env: dict[str, str]) 
         assert "❯" in first
         assert "Sonnet" in first
         assert not [each for each in DIALOGS if each in first], first
-        window.type("run: echo by-the-agent > agent.txt && cat agent.txt")
-        window.wait_for("● by-the-agent", deadline_s=60)
-    written = user.home / "app-feature-life/agent.txt"
-    assert written.read_text() == "by-the-agent\n"
 
 
 def claude_code_has_what_the_host_shares(host: Host) -> None:
@@ -185,7 +181,7 @@ def claude_code_has_what_the_host_shares(host: Host) -> None:
 
 def the_shells_have_their_variables(host: Host) -> None:
     told = host.in_vm(
-        'cd; printf "%s\0" "$TICKETS_TOKEN" "$GH_TOKEN" "${COPY-none}" ran-in-*'
+        'cd; printf "%s\\0" "$TICKETS_TOKEN" "$GH_TOKEN" "${COPY-none}" ran-in-*'
         ' "$(cat ran-in-*)" "$(git config user.name)" "$(git config user.email)"'
         ' "$(printf "host=github.com\nprotocol=https\n\n" | git credential fill | tail -n 1)"'
         ' "$(stat -c %a .tachikoma/env .tachikoma/carried .claude.json | uniq)"'
@@ -207,8 +203,8 @@ def the_shells_have_their_variables(host: Host) -> None:
 
 def shares_cannot_be_written(host: Host) -> None:
     told = host.in_vm(
-        "cd ~/.claude; touch {skills,agents,rules}/x projects/*/memory/x 2>&1;"
-        " sudo mount -o remount,rw $(readlink skills) && sudo touch skills/x 2>&1"
+        "cd ~/.claude; touch {skills,agents,rules,$(echo projects/*/memory)}/x 2>&1;"
+        " sudo mount -o remount,rw $(readlink skills) && sudo touch skills/x 2>&1; true"
     )
     assert told.count("Read-only file system") == 5
     assert list(host.claude.rglob("x")) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_claude_code_works_in_the_vm_and_the_credential_is_nowhere_but_in_the_pr
     user = live_user
     repository = user.repository()
     worktree = repository.parent / "app-feature-life"
+    of_the_host = a_claude_code_that_knows_the_credential(user)
     spawn(user, repository)
     told = user.run(
         "exec", BRANCH, "--", "claude", "--dangerously-skip-permissions", "-p",
@@ -102,8 +104,30 @@ def test_claude_code_works_in_the_vm_and_the_credential_is_nowhere_but_in_the_pr
     memory.close()
     assert holders(user, user.secret) == []
     user.run("halt", BRANCH, cwd=repository)
-    assert files_with(user, user.secret) == []
+    assert files_with(user, user.secret) == of_the_host
     assert [each.name for each in files_with(user, token)] == ["disk.qcow2"]
+
+
+def a_claude_code_that_knows_the_credential(user: User) -> list[Path]:
+    """Have the credential in every file of the host of which a part goes into a VM."""
+    server = {"command": "true", "args": [user.secret]}
+    other = {"command": "true", "env": {"ANTHROPIC_API_KEY": user.secret, "MINE": user.secret}}
+    rule = f"Bash(curl -H 'x-api-key: {user.secret}' https://api.example:*)"
+    files = {
+        user.home / ".claude.json": {
+            "primaryApiKey": user.secret,
+            "mcpServers": {"one": server, "other": other},
+        },
+        user.home / ".claude" / "settings.json": {
+            "env": {"ANTHROPIC_API_KEY": user.secret},
+            "permissions": {"allow": [rule]},
+            "mcpServers": {"third": other},
+        },
+    }
+    for path, content in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    return sorted(files)
 
 
 def memory_of_the_vm(user: User) -> mmap.mmap:

@@ -15,6 +15,7 @@ from tachikoma.vm.provision.plan import MARK, READY_FILE, Plan
 
 SCRIPTS = "scripts"
 """The step in which the user's scripts run, after all else."""
+_ONE_SCRIPT = "script "
 _LAST_LINES = 15
 
 
@@ -93,13 +94,26 @@ async def provision(
     command = GuestCommand(plan.argv, stdin=plan.stdin, deadline_s=deadline_s)
     ended = await hypervisor.execute(vm, command, listener.hear)
     if ended.status != 0 or listener.ready != plan.digest:
-        raise ProvisionFailed(
-            f"{vm}: the provisioning step {listener.step} failed (exit status {ended.status})",
-            hint="run it again; if it fails again, `tachikoma destroy` and spawn anew "
-            f"(the console is in {hypervisor.log_of(vm)})",
-            details="\n".join(listener.last),
-        )
+        raise _failed(hypervisor, vm, listener, ended.status)
     listener.is_set_up()
+
+
+def _failed(
+    hypervisor: Hypervisor, vm: VmName, listener: _Listener, status: int
+) -> ProvisionFailed:
+    details = "\n".join(listener.last)
+    if listener.step.startswith(_ONE_SCRIPT):
+        return ProvisionFailed(
+            f"{vm}: the provision {listener.step} failed",
+            hint="correct it and spawn again; `tachikoma enter` goes into the VM as it is",
+            details=details,
+        )
+    return ProvisionFailed(
+        f"{vm}: the provisioning step {listener.step} failed (exit status {status})",
+        hint="run it again; if it fails again, `tachikoma destroy` and spawn anew "
+        f"(the console is in {hypervisor.log_of(vm)})",
+        details=details,
+    )
 
 
 async def provisioned_with(hypervisor: Hypervisor, vm: VmName) -> str:

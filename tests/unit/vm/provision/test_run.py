@@ -120,6 +120,16 @@ async def test_what_was_found_is_handed_on_before_the_scripts_even_if_one_fails(
     assert found == [Findings(host_keys=("ssh-ed25519 AAAA",))]
 
 
+async def test_a_script_that_fails_is_named_with_its_output() -> None:
+    told = b"@tachikoma step scripts\n@tachikoma step script set up.sh\n"
+    engine = await running(saying(told, status=1, stderr=b"no package by that name\n"))
+    with pytest.raises(ProvisionFailed) as caught:
+        await provision(engine, VM, PLAN, deadline_s=60.0, report=silent, set_up=ignored)
+    assert caught.value.message == f"{VM}: the provision script set up.sh failed"
+    assert caught.value.details == "no package by that name"
+    assert "enter" in caught.value.hint
+
+
 async def test_a_guest_that_fails_before_hands_nothing_on() -> None:
     found: list[Findings] = []
     with pytest.raises(ProvisionFailed):
