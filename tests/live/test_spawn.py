@@ -16,6 +16,7 @@ pytestmark = pytest.mark.live_qemu
 
 BRANCH = "feature/life"
 NAME = "tachikoma-app-feature-life"
+_MEMORY = 512 << 20
 
 
 def spawn(user: User, repository: Path) -> str:
@@ -134,7 +135,7 @@ def memory_of_the_vm(user: User) -> mmap.mmap:
     """Give the whole memory of the one VM that runs: page cache, processes and all."""
     (pid,) = (pid for pid, line in user.processes().items() if "qemu-system" in line.split()[0])
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        if "memfd:memory-backend" in str(descriptor.readlink()):
+        if "/memfd:" in str(descriptor.readlink()) and descriptor.stat().st_size >= _MEMORY:
             with descriptor.open("rb") as file:
                 return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     raise AssertionError("QEMU has no memory file")
