@@ -214,9 +214,11 @@ def strict_secrets_take_it_all_out_again(host: Host, env: dict[str, str]) -> Non
     host.configure(f"{CONFIG}strict_secrets = true\n")
     answer = host.spawn(env=env).json["data"]
     assert (answer["how"], answer["carried"]) == ("provisioned", [])
+    # What Claude Code and the agent made of it stays: transcripts, logs, copies of ~/.claude.json.
     left = host.in_vm(
         "env | grep -e TICKETS -e GH_TOKEN; cat ~/.claude/settings.json | jq -r .model;"
-        " sudo grep -rlE 'gho_|TICKETS|tickets' ~ /etc --include=* | grep -v /projects/"
+        " sudo grep -lE 'gho_|TICKETS|tickets' -r ~/.tachikoma ~/.claude.json ~/.profile"
+        " ~/.claude/settings.json /etc; true"
     )
     assert left == "sonnet\n"
 
