@@ -36,11 +36,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "etc/ssh",
         "home/admin",
         "proc/sys/kernel",
+        "proc/net",
         "usr/local/bin",
         "var/tmp",
         "run",
     ):
         (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "proc/net/tcp").write_text("0: 00000000:0016 00000000:0000 0A 0\n")
     (tmp_path / "proc/sys/kernel/hostname").write_text("tachikoma\n")
     (tmp_path / "proc/filesystems").write_text("nodev\tvirtiofs\n")
     (tmp_path / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 tachikoma\n")
