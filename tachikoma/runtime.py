@@ -24,10 +24,12 @@ from tachikoma.model.vm import Endpoint
 from tachikoma.ssh.port import Shell
 from tachikoma.state.port import StateStore
 from tachikoma.vm.orchestrator import VmOrchestrator
-from tachikoma.vm.ports import Gateway, Ports
+from tachikoma.vm.ports import Credentials, Gateway, Ports, Secret
 
 if TYPE_CHECKING:  # each is loaded where it is made
+    from tachikoma.belongings.port import Belongings
     from tachikoma.credentials.port import Finding, Source
+    from tachikoma.credentials.waterfall import Waterfall
     from tachikoma.hypervisor.synthetic import Synthetic
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
@@ -302,6 +304,21 @@ class Runtime:
         return running.lacks(self.environ) if running is not None and running.alive else ()
 
     @cached_property
+    def credentials(self) -> Credentials:
+        """The user's credential as the heart sees it."""
+        from tachikoma.credentials.waterfall import Waterfall
+
+        ttl_s = self.settings.credential_proxy_ttl_secs
+        return _Keys(Waterfall(sources=self.credential_sources, ttl_s=ttl_s, clock=self.clock))
+
+    @cached_property
+    def belongings(self) -> Belongings:
+        """The user's own things on this host."""
+        from tachikoma.belongings.home import HomeBelongings
+
+        return HomeBelongings(home=self.paths.home, environment=self.environ)
+
+    @cached_property
     def gateway(self) -> Gateway:
         """The proxy as the heart sees it."""
         if self.engine_name == "synthetic":
@@ -323,6 +340,8 @@ class Runtime:
             shell=_later(lambda: self.shell),
             store=self.store,
             gateway=_later(lambda: self.gateway),
+            belongings=_later(lambda: self.belongings),
+            credentials=_later(lambda: self.credentials),
             clock=self.clock,
             settings=self.settings,
         )
@@ -338,6 +357,19 @@ class Runtime:
     def orchestrator(self) -> VmOrchestrator:
         """The heart."""
         return VmOrchestrator(ports=self.ports)
+
+
+class _Keys:
+    """The waterfall's answer as the variable that Claude Code takes it in."""
+
+    def __init__(self, waterfall: Waterfall) -> None:
+        self._waterfall = waterfall
+
+    async def current(self) -> Secret:
+        """Give the credential of the moment."""
+        found = await self._waterfall.current()
+        variables = {"oauth": "CLAUDE_CODE_OAUTH_TOKEN", "api_key": "ANTHROPIC_API_KEY"}
+        return Secret(variables.get(found.kind, ""), found.secret, found.source)
 
 
 class _Later:

@@ -43,6 +43,10 @@ def spawned(outcome: SpawnOutcome, ssh: list[str]) -> Data:
         "user": outcome.login.user,
         "ssh": ssh,
         "steps": [{"name": name, "seconds": round(spent, 3)} for name, spent in outcome.steps],
+        "carried": [
+            {"name": each.name, "setting": each.setting, "origin": each.origin}
+            for each in outcome.carried
+        ],
     }
 
 

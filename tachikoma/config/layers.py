@@ -232,9 +232,9 @@ KEYS: tuple[Key, ...] = (
     Key(
         "provision_scripts",
         paths(),
-        "Scripts on the host that run in a new VM once it is provisioned, in this order.",
-        guard=inside,
-        idle=True,
+        "Scripts on the host that run in a VM once it is provisioned, in this order, each one"
+        " time, as the VM's user in the worktree. One that fails, fails the spawn.",
+        guard=never("it would run a script that you have not looked at with what your VMs hold"),
     ),
     Key(
         "claude_flags",
@@ -267,23 +267,22 @@ KEYS: tuple[Key, ...] = (
     Key(
         "sync_gh_auth",
         boolean(),
-        "Whether a VM gets the GitHub login of the host's `gh`.",
+        "Whether a VM gets the GitHub login of the host's `gh`, as GH_TOKEN and for `git push`.",
         guard=only("false", "it would give your GitHub login to the VM"),
-        idle=True,
     ),
     Key(
         "share_claude_dirs",
         texts("a directory name of letters, digits, _ and -", r"[a-zA-Z0-9_-]+"),
-        "Directories of ~/.claude that a VM sees.",
+        "Directories of ~/.claude that a VM sees, and cannot change; with any of them it also"
+        " sees what Claude Code remembers of the project.",
         guard=part_of_own,
-        idle=True,
     ),
     Key(
         "sync_mcp_servers",
         boolean(),
-        "Whether a VM gets the host's MCP servers and their environment variables.",
+        "Whether a VM gets the host's MCP servers and their environment variables, which may be"
+        " secrets: a spawn names them.",
         guard=only("false", "it would give the environment of your MCP servers to the VM"),
-        idle=True,
     ),
     Key(
         "credential_proxy",
@@ -320,5 +319,12 @@ KEYS: tuple[Key, ...] = (
         "instant_spawn",
         boolean(),
         "Start new VMs from a memory snapshot of a booted one, where the engine can.",
+    ),
+    Key(
+        "strict_secrets",
+        boolean(),
+        "Whether to keep everything secret out of VMs, whatever the other keys say: MCP servers"
+        " with their variables, the GitHub login, and the credential itself.",
+        guard=only("true", "it would let secrets of yours into the VM"),
     ),
 )

@@ -48,4 +48,6 @@ class Settings:
     """Ours: what a VM can reach; None takes the engine's default (proxy on QEMU)."""
     instant_spawn: bool = True
     """Ours: new VMs go on from a memory snapshot of a booted one, where the engine can."""
+    strict_secrets: bool = False
+    """Ours: nothing secret enters a VM, whatever the other keys say."""
     explicit: frozenset[str] = field(default_factory=frozenset)

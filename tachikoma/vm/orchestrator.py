@@ -91,6 +91,7 @@ class VmOrchestrator:
             login=login,
             how=spawning.how,
             steps=spawning.steps,
+            carried=spawning.carried,
         )
 
     async def reach(self, request: ReachRequest, report: Report) -> ReachOutcome:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from tachikoma.belongings.port import Belongings
 from tachikoma.git.port import Git
 from tachikoma.host.clock import Clock
 from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
@@ -33,6 +34,32 @@ class Gateway(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The user's credential for the API, and the variable in which Claude Code takes it.
+
+    ``variable`` is "" for one that only the proxy can use.
+    """
+
+    variable: str
+    value: str = field(repr=False)
+    source: str
+
+
+class Credentials(Protocol):
+    """The user's credential as the heart sees it: to give it to a VM that does without the proxy,
+    and to know it in what must not enter any other.
+    """
+
+    async def current(self) -> Secret:
+        """Give the credential of the moment.
+
+        Raises:
+            NoCredentialError: no source has one; the hint says what each of them said.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Everything that the heart works through, and the settings of this command."""
@@ -44,6 +71,8 @@ class Ports:
     shell: Shell
     store: StateStore
     gateway: Gateway
+    belongings: Belongings
+    credentials: Credentials
     clock: Clock
     settings: Settings
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Checkpoint, Endpoint, VmState
 from tachikoma.ssh.port import Login
+from tachikoma.vm.provision.luggage import Carried
 
 
 class How(StrEnum):
@@ -33,7 +34,7 @@ class SpawnOutcome:
     """A VM that is ready to work in.
 
     ``steps`` are (name, seconds) of what was done, in order. ``worktree`` is the same path on
-    the host and in the guest.
+    the host and in the guest. ``carried`` names what of the user's own in the VM may be a secret.
     """
 
     name: VmName
@@ -43,6 +44,7 @@ class SpawnOutcome:
     login: Login
     how: How
     steps: tuple[tuple[str, float], ...]
+    carried: tuple[Carried, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

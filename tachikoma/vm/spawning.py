@@ -19,14 +19,15 @@ from tachikoma.model.errors import (
 )
 from tachikoma.model.events import Notice, Report, StepEnded, StepStarted
 from tachikoma.model.names import slugify
-from tachikoma.model.vm import Endpoint, Launch, Mount, VmState
+from tachikoma.model.vm import Endpoint, Launch, VmState
 from tachikoma.ssh.port import Login
 from tachikoma.state.port import VmRecord
-from tachikoma.vm import sighting
+from tachikoma.vm import packing, sighting
 from tachikoma.vm.lifecycle import Goal, Phase, Step, decide
 from tachikoma.vm.ports import Ports
-from tachikoma.vm.provision.plan import Site, make_plan, mounts_for, plan_digest
-from tachikoma.vm.provision.run import provision
+from tachikoma.vm.provision.luggage import Carried, Luggage
+from tachikoma.vm.provision.plan import Site, by_depth, make_plan, mounts_for, plan_digest
+from tachikoma.vm.provision.run import Findings, provision
 from tachikoma.vm.readiness import Requirement, wait_for
 from tachikoma.vm.requests import How
 
@@ -35,6 +36,8 @@ _TOKEN_BYTES = 32
 _TOKENS_KEPT = 2
 """A session that began before the VM was provisioned anew still shows the token before."""
 _LONGEST_HOST_NAME = 40
+_SCRIPTS_S = 3600.0
+"""Provision scripts install things; nobody knows how long that takes."""
 
 _WORDS = {
     Step.CLONE: "Making the VM's disk",
@@ -56,6 +59,7 @@ class Spawning:
         self._report = report
         self._created = self._started = self._provisioned = False
         self._proxy_ensured = False
+        self._luggage: Luggage | None = None
         self._endpoint: Endpoint | None = None
         self._steps: list[tuple[str, float]] = []
 
@@ -73,13 +77,20 @@ class Spawning:
         """The steps done, with their seconds."""
         return tuple(self._steps)
 
+    @property
+    def carried(self) -> tuple[Carried, ...]:
+        """What of the user's own in the VM may be a secret."""
+        return self._luggage.carried if self._luggage else ()
+
     async def bring_up(self) -> Login:
         """Act until the VM is READY and its SSH server answers; gives the way in.
 
         Raises:
             VmStateError: the engine says something that we do not know.
             BootTimeoutError: the guest did not come up in time; the VM is stopped.
+            TachikomaError: as ``packing.pack``; nothing was done.
         """
+        await self._packed()
         phase = await self._observe()
         while (step := decide(Goal.READY, phase)) is not Step.DONE:
             async with self._timed(step):
@@ -149,10 +160,13 @@ class Spawning:
         ports, vm = self._ports, self._record.name
         mounts = mounts_for(self._record.worktree, self._repository.git_dir)
         settings = ports.settings
+        shown = {mount.path for mount in mounts}
+        of_claude = await packing.shares(ports, self._repository.root)
+        mounts = by_depth((*mounts, *(mount for mount in of_claude if mount.path not in shown)))
         await ports.hypervisor.configure(vm, cpus=settings.vm_cpus, memory_mib=settings.vm_memory)
-        self._note(mounts=mounts, token_hashes=())
+        self._note(mounts=tuple((mount.tag, mount.path) for mount in mounts), token_hashes=())
         launch = Launch(
-            mounts=tuple(Mount(tag, path) for tag, path in mounts),
+            mounts=mounts,
             network=ports.network,
             proxy=ports.gateway.endpoint if settings.credential_proxy else None,
             display=settings.vm_display,
@@ -226,20 +240,36 @@ class Spawning:
         ports, vm = self._ports, self._record.name
         await self._ensure_proxy()
         token = f"tachikoma-{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        luggage = await self._packed()
+        for told in luggage.told:
+            self._report(Notice(told))
         plan = make_plan(await self._site(), token=token, now=ports.clock.now())
-        findings = await provision(
+
+        def set_up(findings: Findings) -> None:
+            """Before the scripts, which may work with Claude Code; never before the host keys.
+
+            The VM counts as READY only with the token whose hash comes first here. One whose spawn
+            was killed before this is set up again, whatever its guest has got to.
+            """
+            ports.shell.pin(vm, findings.host_keys)
+            self._note(token_hashes=(plan.token_hash, *self._record.token_hashes)[:_TOKENS_KEPT])
+
+        await provision(
             ports.hypervisor,
             vm,
             plan,
-            deadline_s=ports.settings.boot_timeout_secs,
+            deadline_s=ports.settings.boot_timeout_secs + (_SCRIPTS_S if luggage.scripts else 0),
             report=self._report,
+            set_up=set_up,
         )
         lap("the guest is set up")
-        ports.shell.pin(vm, findings.host_keys)
-        # Last of all: the VM counts as READY only with the token whose hash comes first here. One
-        # whose spawn was killed before this line is set up again, whatever its guest has got to.
-        self._note(token_hashes=(plan.token_hash, *self._record.token_hashes)[:_TOKENS_KEPT])
         self._provisioned = True
+
+    async def _packed(self) -> Luggage:
+        """Give what the VM gets of the user's own, as of the beginning of this spawn."""
+        if self._luggage is None:
+            self._luggage = await packing.pack(self._ports, self._repository.root)
+        return self._luggage
 
     async def _site(self) -> Site:
         ports, record = self._ports, self._record
@@ -255,6 +285,8 @@ class Spawning:
             identity=None if identity is None else (identity.name, identity.email),
             proxy_url=f"http://{proxy}" if ports.settings.credential_proxy else "",
             claude_flags=ports.settings.claude_flags,
+            project=self._repository.root,
+            luggage=await self._packed(),
         )
 
     async def _ensure_proxy(self) -> None:

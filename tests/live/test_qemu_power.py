@@ -29,6 +29,11 @@ VM = VmName("tachikoma-live-power")
 SOON_S = 30.0
 
 
+def cold(data: Path, runtime: Path) -> Qemu:
+    """Give an engine whose VMs all start by booting."""
+    return Qemu(data=data, runtime=runtime, clock=SystemClock(), snapshots=False)
+
+
 @dataclass(frozen=True)
 class Place:
     """An engine with its directories, and a directory to share."""
@@ -40,7 +45,7 @@ class Place:
 
     def another_engine(self) -> Qemu:
         """What another command would work with."""
-        return Qemu(data=self.data, runtime=self.runtime, clock=SystemClock())
+        return cold(self.data, self.runtime)
 
     def run(self, vm: VmName = VM) -> Run:
         found = Machines(directory=self.data / "vms", clock=SystemClock()).left_over(vm)
@@ -73,7 +78,7 @@ async def place(own_home: Path, live_image_data: Path) -> AsyncIterator[Place]:
     code.mkdir()
     (data / "images").symlink_to(live_image_data / "images")
     runtime = own_home / "r"
-    made = Place(Qemu(data=data, runtime=runtime, clock=SystemClock()), data, runtime, code)
+    made = Place(cold(data, runtime), data, runtime, code)
     yield made
     for each in await made.engine.vms():
         await made.engine.stop(each.name, grace_s=0)
@@ -149,7 +154,9 @@ async def test_a_start_whose_command_was_killed_goes_on_or_never_was(
         "from tachikoma.host.clock import SystemClock;"
         "from tachikoma.hypervisor.qemu.engine import Qemu; from tachikoma.model.vm import *;"
         "data, runtime, vm, code = sys.argv[1:];"
-        "engine = Qemu(data=Path(data), runtime=Path(runtime), clock=SystemClock());"
+        "engine = Qemu("
+        "    data=Path(data), runtime=Path(runtime), clock=SystemClock(), snapshots=False"
+        ");"
         "asyncio.run(engine.start(vm, Launch(mounts=(Mount('code', Path(code)),))))"
     )
     arguments = [str(place.data), str(place.runtime), VM, str(place.code)]
@@ -195,7 +202,7 @@ async def test_a_vm_whose_sockets_vanished_can_be_stopped_and_started(place: Pla
 async def test_a_command_with_another_runtime_directory_finds_the_vm(place: Place) -> None:
     await place.make()
     await place.engine.start(VM, Launch())
-    other = Qemu(data=place.data, runtime=place.data / "elsewhere", clock=SystemClock())
+    other = cold(place.data, place.data / "elsewhere")
     assert await other.address(VM) == await place.engine.address(VM)
     await other.stop(VM, grace_s=0)
     assert place.processes() == []
@@ -214,14 +221,21 @@ async def test_a_running_vm_is_not_deleted_even_without_its_record(place: Place)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to make a small disk")
-async def test_a_full_disk_leaves_no_vm(place: Place) -> None:
+async def test_a_full_disk_leaves_a_vm_that_did_not_start(place: Place) -> None:
     vms = place.data / "vms"
     vms.mkdir(mode=0o700)
-    size = ["-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs"]
+    size = ["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"]
     await process.run(["mount", *size, str(vms)], deadline_s=SOON_S)
     try:
+        await place.make()
         with pytest.raises(DiskFullError):
-            await place.engine.clone("debian", VM)
+            await place.engine.start(VM, place.launch)
+        assert await place.state() is VmState.STOPPED
+        await process.run(["mount", "-o", "remount,size=64m", str(vms)], deadline_s=SOON_S)
+        await place.engine.start(VM, place.launch)
+        assert await place.state() is VmState.RUNNING
+        await place.engine.stop(VM, grace_s=0)
+        await place.engine.delete(VM)
         assert list(vms.iterdir()) == []
     finally:
         await process.run(["umount", str(vms)], deadline_s=SOON_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.live_qemu
 
 BRANCH = "feature/life"
 NAME = "tachikoma-app-feature-life"
+_MEMORY = 512 << 20
 
 
 def spawn(user: User, repository: Path) -> str:
@@ -81,6 +83,7 @@ def test_claude_code_works_in_the_vm_and_the_credential_is_nowhere_but_in_the_pr
     user = live_user
     repository = user.repository()
     worktree = repository.parent / "app-feature-life"
+    of_the_host = a_claude_code_that_knows_the_credential(user)
     spawn(user, repository)
     told = user.run(
         "exec", BRANCH, "--", "claude", "--dangerously-skip-permissions", "-p",
@@ -102,15 +105,37 @@ def test_claude_code_works_in_the_vm_and_the_credential_is_nowhere_but_in_the_pr
     memory.close()
     assert holders(user, user.secret) == []
     user.run("halt", BRANCH, cwd=repository)
-    assert files_with(user, user.secret) == []
+    assert files_with(user, user.secret) == of_the_host
     assert [each.name for each in files_with(user, token)] == ["disk.qcow2"]
+
+
+def a_claude_code_that_knows_the_credential(user: User) -> list[Path]:
+    """Have the credential in every file of the host of which a part goes into a VM."""
+    server = {"command": "true", "args": [user.secret]}
+    other = {"command": "true", "env": {"ANTHROPIC_API_KEY": user.secret, "MINE": user.secret}}
+    rule = f"Bash(curl -H 'x-api-key: {user.secret}' https://api.example:*)"
+    files = {
+        user.home / ".claude.json": {
+            "primaryApiKey": user.secret,
+            "mcpServers": {"one": server, "other": other},
+        },
+        user.home / ".claude" / "settings.json": {
+            "env": {"ANTHROPIC_API_KEY": user.secret},
+            "permissions": {"allow": [rule]},
+            "mcpServers": {"third": other},
+        },
+    }
+    for path, content in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    return sorted(files)
 
 
 def memory_of_the_vm(user: User) -> mmap.mmap:
     """Give the whole memory of the one VM that runs: page cache, processes and all."""
     (pid,) = (pid for pid, line in user.processes().items() if "qemu-system" in line.split()[0])
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        if "memfd:memory-backend" in str(descriptor.readlink()):
+        if "/memfd:" in str(descriptor.readlink()) and descriptor.stat().st_size >= _MEMORY:
             with descriptor.open("rb") as file:
                 return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     raise AssertionError("QEMU has no memory file")

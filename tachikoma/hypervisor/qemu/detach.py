@@ -32,17 +32,15 @@ def main() -> int:
 
 def mounted() -> "list[str]":
     """List where shares are mounted."""
-    with open("/proc/mounts") as file:
-        rows = [line.split() for line in file]
-    return [
-        row[1]
-        .encode()
-        .decode("unicode_escape")
-        .encode("latin-1")
-        .decode("utf-8", "surrogateescape")
-        for row in rows
-        if row[2] == "virtiofs"
-    ]
+    with open("/proc/mounts", errors="surrogateescape") as file:
+        rows = [line.split(" ") for line in file]
+    return [unescaped(row[1]) for row in rows if row[2] == "virtiofs"]
+
+
+def unescaped(path: str) -> str:
+    """Give a path of the kernel's table of mounts, which spells some characters in octal."""
+    raw = path.encode(errors="surrogateescape").decode("unicode_escape").encode("latin-1")
+    return raw.decode(errors="surrogateescape")
 
 
 def processes() -> "list[int]":
@@ -60,7 +58,7 @@ def held_by(pid: int, shares: "list[str]") -> "list[dict[str, object]]":
         links += [directory + "/fd/" + name for name in os.listdir(directory + "/fd")]
         with open(directory + "/maps", errors="surrogateescape") as file:
             rows = [line.rstrip("\n").split(None, 5) for line in file]
-        with open(directory + "/comm") as file:
+        with open(directory + "/comm", errors="surrogateescape") as file:
             command = file.read().strip()
     except OSError:
         return []  # it has just ended

@@ -6,6 +6,7 @@ point is safe. It is one process, since each process costs 50 ms on an emulated 
 that still runs: a host that was killed cannot stop what it began.
 """
 
+import binascii
 import fcntl
 import json
 import os
@@ -32,12 +33,18 @@ SOURCE_LINE = '[ -r "$HOME/.tachikoma/env" ] && . "$HOME/.tachikoma/env"'
 SSH_PORT = 22
 LISTENING = "0A"
 """How the kernel's table of sockets says it."""
+SCRIPTS = "/var/lib/tachikoma/scripts"
+"""What the user's scripts are run from; beside each that has succeeded, a file says so."""
+CARRIED = "/.tachikoma/carried"
+"""Below the home directory: what of the host's was put in place the last time."""
 PATIENCE_S = 10.0
 PAUSE_S = 0.05
 DRIFT_S = 2.0
-NOSUID_NODEV = 2 | 4
 KILL = 9
 """signal.SIGKILL; the module takes too long to import."""
+MOUNT_FLAGS = 2 | 4
+"""MS_NOSUID and MS_NODEV. One system call takes less than starting one ``mount``."""
+READ_ONLY = 1
 
 GIT_CONFIG = """\
 # Written by tachikoma at every start; your own settings go into ~/.gitconfig.
@@ -87,11 +94,13 @@ def alone() -> int:
 
 
 def end(pid: bytes) -> None:
-    """Kill a process that may be gone already."""
-    try:  # noqa: SIM105 - importing contextlib takes long in the guest
-        os.kill(int(pid), KILL)
-    except (ValueError, ProcessLookupError):
-        pass  # it has not written its id yet, or has just ended
+    """Kill a process that may be gone already, with the script that it may be running."""
+    for kill in (os.killpg, os.kill):
+        try:
+            return kill(int(pid), KILL)
+        except (ValueError, ProcessLookupError):
+            pass  # it leads no group, has not written its id yet, or has just ended
+    return None
 
 
 def carry_out(plan: "Plan") -> int:
@@ -131,13 +140,13 @@ def mounts(plan: "Plan") -> None:
 
     Where that path is a directory already (it holds the worktree), it is mounted there.
     """
-    for tag, path in plan["mounts"]:
+    for tag, path, read_only in plan["mounts"]:
         if tag == "dotgit" and (os.path.islink(ROOT + path) or not os.path.isdir(ROOT + path)):
-            attach(tag, DOTGIT)
+            attach(tag, DOTGIT, read_only=read_only)
             way_to(os.path.dirname(path))
             link(DOTGIT, path)
         else:
-            attach(tag, path)
+            attach(tag, path, read_only=read_only)
     code = owner_of(plan).pw_dir + "/code"
     if os.path.islink(ROOT + code) or not os.path.exists(ROOT + code):
         link(plan["worktree"], code)
@@ -162,7 +171,10 @@ def environment(plan: "Plan") -> None:
     owner = owner_of(plan)
     for directory in (owner.pw_dir + "/.tachikoma", "/var/tmp/cc"):
         private(directory, owner)
-    write(owner.pw_dir + "/.tachikoma/env", plan["environment"], 0o600, owner)
+    text = plan["environment"]
+    for name, encoded in plan["secrets"]:
+        text += f"export {name}={quoted(decoded(encoded))}\n"
+    write(owner.pw_dir + "/.tachikoma/env", text, 0o600, owner)
     add_line(owner.pw_dir + "/.profile", SOURCE_LINE, 0o644, owner)
 
 
@@ -172,7 +184,7 @@ def git(plan: "Plan") -> None:
     if plan["identity"]:
         name, email = (git_quoted(value) for value in plan["identity"])
         text += f"[user]\n\tname = {name}\n\temail = {email}\n"
-    write("/etc/gitconfig", text, 0o644, None)
+    write("/etc/gitconfig", text + plan["git_config"], 0o644, None)
 
 
 def claude(plan: "Plan") -> None:
@@ -181,8 +193,16 @@ def claude(plan: "Plan") -> None:
         raise Failed("Claude Code is not in this VM's image; build the image anew")
     owner = owner_of(plan)
     private(owner.pw_dir + "/.claude", owner)
-    merge(owner.pw_dir + "/.claude.json", plan["first_run"], owner)
-    merge(owner.pw_dir + "/.claude/settings.json", plan["settings"], owner)
+    before = json_of(owner.pw_dir + CARRIED)
+    for name, file in (("first_run", "/.claude.json"), ("settings", "/.claude/settings.json")):
+        merge(owner.pw_dir + file, before.get(name, {}), plan[name], owner)
+    for path, target in before.get("links", []):
+        if [path, target] not in plan["links"]:
+            unlink(owner.pw_dir + "/" + path, target)
+    for path, target in plan["links"]:
+        show(target, path, owner)
+    ours = {name: plan[name] for name in ("first_run", "settings", "links")}
+    write(owner.pw_dir + CARRIED, json.dumps(ours), 0o600, owner)
     wrapper = owner.pw_dir + "/.local/bin/claude"
     if plan["claude_wrapper"]:
         for directory in (owner.pw_dir + "/.local", owner.pw_dir + "/.local/bin"):
@@ -211,6 +231,22 @@ def host_keys(plan: "Plan") -> None:
         time.sleep(PAUSE_S)
 
 
+def scripts(plan: "Plan") -> None:
+    """Run the user's scripts that have not succeeded in this VM yet, as the user."""
+    owner = owner_of(plan)
+    for name, digest, encoded in plan["scripts"]:
+        place = f"{SCRIPTS}/{digest}"
+        if os.path.exists(ROOT + place + ".done"):
+            continue
+        say("step script " + name)
+        way_to(SCRIPTS)
+        write(place, decoded(encoded), 0o755, None)
+        status = run_as(owner, plan["worktree"], ROOT + place)
+        if status != 0:
+            raise Failed(f"the script {name} ended with status {status}")
+        write(place + ".done", "", 0o644, None)
+
+
 STEPS = [
     ("ssh-key", ssh_key),
     ("mounts", mounts),
@@ -219,6 +255,7 @@ STEPS = [
     ("git", git),
     ("claude", claude),
     ("host-keys", host_keys),
+    ("scripts", scripts),
 ]
 
 
@@ -240,7 +277,7 @@ def owner_of(plan: "Plan") -> pwd.struct_passwd:
     return pwd.getpwnam(plan["user"])
 
 
-def attach(tag: str, path: str) -> None:
+def attach(tag: str, path: str, *, read_only: bool) -> None:
     """Mount a share. Its device may still be on its way in the first second of a boot."""
     if os.path.ismount(ROOT + path):
         return
@@ -249,22 +286,50 @@ def attach(tag: str, path: str) -> None:
     way_to(path)
     if "virtiofs" not in read("/proc/filesystems"):
         run("modprobe", "-q", "virtiofs")
+    flags = MOUNT_FLAGS | (READ_ONLY if read_only else 0)
     end = time.monotonic() + PATIENCE_S
-    while not mount(tag, path):
+    while error := mount(tag, ROOT + path, flags):
         if os.path.ismount(ROOT + path):
             return  # by the last act of a run that was ended
         if time.monotonic() > end:
-            raise Failed(f"the share {tag} cannot be mounted at {path}")
+            raise Failed(f"the share {tag} cannot be mounted at {path}: {os.strerror(error)}")
         time.sleep(PAUSE_S)
 
 
-def mount(tag: str, path: str) -> bool:
-    """Mount a share, without a process for it; tell whether that went well."""
-    import ctypes  # not needed by who only has a part of this tested
+def mount(tag: str, path: str, flags: int) -> int:
+    """Mount a share by its tag, and give the number of what went wrong, or 0."""
+    import ctypes  # as long as half a process, and only where there is something to mount
 
-    where = (ROOT + path).encode()
-    failed: int = ctypes.CDLL(None).mount(tag.encode(), where, b"virtiofs", NOSUID_NODEV, None)
-    return not failed
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = (tag.encode(), os.fsencode(path), b"virtiofs")
+    if libc.mount(*names, ctypes.c_ulong(flags), None) == 0:
+        return 0
+    return ctypes.get_errno()
+
+
+def show(target: str, path: str, owner: pwd.struct_passwd) -> None:
+    """Have a share where Claude Code looks for it, unless the VM has something of its own there."""
+    place = owner.pw_dir
+    for part in path.split("/")[:-1]:
+        place += "/" + part
+        if os.path.islink(ROOT + place):
+            return
+        private(place, owner)
+    place = owner.pw_dir + "/" + path
+    if place == target:
+        return
+    if os.path.isdir(ROOT + place) and not os.path.islink(ROOT + place):
+        try:
+            os.rmdir(ROOT + place)
+        except OSError:
+            return
+    link(target, place)
+
+
+def unlink(path: str, target: str) -> None:
+    """Take away a link to a share that is no longer there."""
+    if os.path.islink(ROOT + path) and os.readlink(ROOT + path) == target:
+        os.unlink(ROOT + path)
 
 
 def way_to(path: str) -> None:
@@ -298,25 +363,50 @@ def add_line(path: str, line: str, mode: int, owner: pwd.struct_passwd) -> None:
         )
 
 
-def merge(path: str, ours: "Plan", owner: pwd.struct_passwd) -> None:
+def merge(path: str, before: "Plan", ours: "Plan", owner: pwd.struct_passwd) -> None:
     """Have our values in a JSON file; what else is there stays. A broken file is made anew."""
-    try:
-        kept = json.loads(read(path))
-    except ValueError:
-        kept = {}
-    merged = merged_with(kept if isinstance(kept, dict) else {}, ours)
-    write(path, json.dumps(merged, indent=2) + "\n", 0o600, owner)
+    result = merged(json_of(path), before, ours)
+    write(path, json.dumps(result, indent=2) + "\n", 0o600, owner)
 
 
-def merged_with(kept: "Plan", ours: "Plan") -> "Plan":
-    """Give ``kept`` with the values of ``ours``, objects merged in depth."""
+def merged(kept: "Plan", before: "Plan", ours: "Plan") -> "Plan":
+    """Give ``kept`` with what is new in ``ours`` since ``before``, objects merged in depth.
+
+    What was changed here and not on the host stays changed; what the host has no more goes.
+    """
     result = dict(kept)
-    for key, value in ours.items():
-        old = result.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            value = merged_with(old, value)
-        result[key] = value
+    for key in {**before, **ours}:
+        old, new, here = before.get(key), ours.get(key), kept.get(key)
+        gone = key not in ours and isinstance(old, dict) and isinstance(here, dict)
+        if isinstance(new, dict) or gone:
+            parts = [each if isinstance(each, dict) else {} for each in (here, old, new)]
+            result[key] = merged(*parts)
+            if key not in ours and not result[key]:
+                del result[key]
+        elif key in ours and (new != old or key not in kept):
+            result[key] = new
+        elif key not in ours and here == old:
+            result.pop(key, None)
     return result
+
+
+def json_of(path: str) -> "Plan":
+    """Give the object in a JSON file; an empty one if there is none."""
+    try:
+        found = json.loads(read(path))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def decoded(encoded: str) -> str:
+    """Give the text that is sent in base64."""
+    return binascii.a2b_base64(encoded).decode("utf-8", "surrogateescape")
+
+
+def quoted(text: str) -> str:
+    """Give a text as one word of the shell's, whatever is in it."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def git_quoted(text: str) -> str:
@@ -352,6 +442,34 @@ def link(target: str, path: str) -> None:
             return
         os.unlink(ROOT + path)
     os.symlink(target, ROOT + path)
+
+
+def run_as(owner: pwd.struct_passwd, directory: str, script: str) -> int:
+    """Run a script as a login shell of the user's would, and give its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+            os.dup2(2, 1)  # what it says must not be taken for what this says
+            become(owner)
+            os.chdir(ROOT + directory)
+            home, shell = owner.pw_dir, owner.pw_shell
+            path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            names = {"HOME": ROOT + home, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
+            names |= {"SHELL": shell, "PATH": path, "LANG": "C.UTF-8"}
+            os.execve("/bin/bash", ["bash", "-lc", 'exec "$0"', script], names)
+        except OSError as error:
+            print(error, file=sys.stderr, flush=True)
+        finally:
+            os._exit(127)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def become(owner: pwd.struct_passwd) -> None:
+    """Be the user from now on."""
+    os.initgroups(owner.pw_name, owner.pw_gid)
+    os.setgid(owner.pw_gid)
+    os.setuid(owner.pw_uid)
 
 
 def run(*argv: str) -> int:

@@ -11,14 +11,17 @@ changes. On its standard output it says where it is::
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from tachikoma.model.errors import WorktreeError
+from tachikoma.model.vm import Mount
+from tachikoma.vm.provision.luggage import Luggage
 
 MARK = "@tachikoma"
 READY_FILE = "/run/tachikoma/ready"
@@ -50,8 +53,21 @@ _ENVIRONMENT = {
 }
 """What Claude Code is told in every VM: nothing but model calls leaves it, and no updates."""
 
-_BEHIND_PROXY = {"CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1"}
+_SUPPLIED_BY_HOST = {"CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1"}
 """No settings file in a repository can send the agent elsewhere, and a 401 fails at once."""
+
+_WRITABLE = frozenset({"code", "dotgit"})
+_LONGEST_TAG = 36
+"""As virtiofs has it."""
+
+# A login by ssh that nobody has given a directory begins in the worktree, as `enter` does.
+_START = """\
+if [ -n "$SSH_TTY" ] && [ "$SHLVL" = 1 ] && [ "$PWD" = "$HOME" ]; then cd -- {worktree} || :; fi
+"""
+_GITHUB = """\
+[credential "https://github.com"]
+	helper = "!f() { test \\"$1\\" = get && echo username=x-access-token && echo \\"password=$GH_TOKEN\\"; }; f"
+"""  # noqa: E501 - one value of git's
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,8 @@ class Site:
     """All that a plan depends on, apart from the token.
 
     ``mounts`` are (tag, host path) as the VM was started with. ``identity`` is the user's git
-    name and e-mail. ``proxy_url`` is "" for a VM without the proxy.
+    name and e-mail. ``proxy_url`` is "" for a VM without the proxy. ``project`` is the repository's
+    root, by which Claude Code knows all its worktrees; ``luggage`` what the VM gets of the user's.
     """
 
     user: str
@@ -71,6 +88,8 @@ class Site:
     identity: tuple[str, str] | None
     proxy_url: str
     claude_flags: tuple[str, ...]
+    project: Path
+    luggage: Luggage = field(default_factory=Luggage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +102,7 @@ class Plan:
     token_hash: str
 
 
-def mounts_for(worktree: Path, git_dir: Path) -> tuple[tuple[str, Path], ...]:
+def mounts_for(worktree: Path, git_dir: Path) -> tuple[Mount, ...]:
     """Say what a VM must see of the host: its worktree, and the git directory if that is
     elsewhere. A directory comes before what lies inside it.
 
@@ -97,9 +116,21 @@ def mounts_for(worktree: Path, git_dir: Path) -> tuple[tuple[str, Path], ...]:
             hint="set worktree_dir to a directory below your home directory",
         )
     if git_dir.is_relative_to(worktree):
-        return (("code", worktree),)
-    both = (("code", worktree), ("dotgit", git_dir))
-    return tuple(sorted(both, key=lambda mount: len(mount[1].parts)))
+        return (Mount("code", worktree),)
+    return by_depth((Mount("code", worktree), Mount("dotgit", git_dir)))
+
+
+def by_depth(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    """Give the mounts in an order in which none hides another."""
+    return tuple(sorted(mounts, key=lambda mount: len(mount.path.parts)))
+
+
+def share_of_claude(path: Path) -> Mount:
+    """Give the share of a directory of ~/.claude, or of the memory of a project."""
+    tag = "memory" if path.parts[-3:-2] == ("projects",) else f"claude-{path.name}"
+    if len(tag) > _LONGEST_TAG:
+        tag = f"{tag[: _LONGEST_TAG - 9]}-{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
+    return Mount(tag, path, read_only=True)
 
 
 def make_plan(site: Site, *, token: str, now: float) -> Plan:
@@ -121,6 +152,7 @@ def plan_digest(site: Site, token_hash: str) -> str:
 
 def _encode(site: Site, token: str, digest: str, now: float) -> bytes:
     """Give the plan as ``guest.py`` reads it."""
+    luggage = site.luggage
     plan = {
         "digest": digest,
         "now": now,
@@ -129,36 +161,69 @@ def _encode(site: Site, token: str, digest: str, now: float) -> bytes:
         "worktree": str(site.worktree),
         "public_key": site.public_key,
         "identity": site.identity,
-        "mounts": [(tag, str(path)) for tag, path in site.mounts],
+        "git_config": _GITHUB if any(each.name == "GH_TOKEN" for each in luggage.variables) else "",
+        "mounts": [(tag, str(path), tag not in _WRITABLE) for tag, path in site.mounts],
+        "links": [_link(tag, path) for tag, path in site.mounts if tag not in _WRITABLE],
         "environment": _environment(site, token),
+        "secrets": [(each.name, _base64(each.value)) for each in luggage.variables],
         "first_run": _first_run(site, token),
-        "settings": _SETTINGS,
+        "settings": luggage.settings | _SETTINGS,
         "claude_wrapper": _wrapper(site.claude_flags),
+        "scripts": [_script(name, content) for name, content in luggage.scripts],
     }
     return json.dumps(plan).encode("ascii")
 
 
 def _environment(site: Site, token: str) -> str:
     variables = _ENVIRONMENT | {"TACHIKOMA_BRANCH": site.branch}
+    if site.proxy_url or site.luggage.variables:
+        variables |= _SUPPLIED_BY_HOST
     if site.proxy_url:
         host = site.proxy_url.removeprefix("http://").rpartition(":")[0]
-        variables |= _BEHIND_PROXY | {
+        variables |= {
             "ANTHROPIC_BASE_URL": site.proxy_url,
             "ANTHROPIC_API_KEY": token,
             "NO_PROXY": host,
             "no_proxy": host,
         }
-    return "".join(f"export {key}={shlex.quote(text)}\n" for key, text in variables.items())
+    exports = (f"export {key}={shlex.quote(text)}\n" for key, text in variables.items())
+    return "".join(exports) + _START.format(worktree=shlex.quote(str(site.worktree)))
+
+
+def _link(tag: str, path: Path) -> tuple[str, str]:
+    """Say where below the home directory Claude Code looks for a share, and where the share is."""
+    if tag == "memory":
+        return f".claude/projects/{path.parent.name}/memory", str(path)
+    return f".claude/{path.name}", str(path)
+
+
+def _script(name: str, content: bytes) -> tuple[str, str, str]:
+    """Give a script's name, what it is told from other ones by, and itself."""
+    digest = hashlib.sha256(content).hexdigest()[:32]
+    return name, digest, base64.b64encode(content).decode("ascii")
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode("ascii")
 
 
 def _first_run(site: Site, token: str) -> dict[str, object]:
-    """What ~/.claude.json must say for the first screen to be a prompt."""
+    """What ~/.claude.json must say for the first screen to be a prompt, and the MCP servers."""
+    key = token if site.proxy_url else site.luggage.api_key
     trusted = {"hasTrustDialogAccepted": True}
-    return {
+    includes = {"hasClaudeMdExternalIncludesApproved": True}
+    here = {str(site.worktree): trusted, str(site.project): trusted | includes}
+    first_run: dict[str, object] = {
         "hasCompletedOnboarding": True,
-        "customApiKeyResponses": {"approved": [token[-_APPROVED_TAIL:]], "rejected": []},
-        "projects": {"/": trusted, str(site.worktree): trusted},
+        "customApiKeyResponses": {
+            "approved": [key[-_APPROVED_TAIL:]] if key else [],
+            "rejected": [],
+        },
+        "projects": {"/": trusted, **here},
     }
+    if site.luggage.mcp_servers:
+        first_run["mcpServers"] = site.luggage.mcp_servers
+    return first_run
 
 
 _SETTINGS = {"skipDangerousModePermissionPrompt": True, "skipWebFetchPreflight": True}

@@ -38,8 +38,10 @@ class RehearsedGuest:
         said = []
         for step, _ in guest.STEPS:
             said.append(f"{MARK} step {step}")
+            if step == "host-keys":
+                said.append(f"{MARK} hostkey {_HOST_KEY}")
             if step == self.fail_step:
                 return GuestExit(1, "\n".join(said).encode() + b"\n", b"it broke here\n")
-        said += [f"{MARK} hostkey {_HOST_KEY}", f"{MARK} ready {plan['digest']}"]
+        said.append(f"{MARK} ready {plan['digest']}")
         self._ready[vm] = (launch, plan["digest"].encode())
         return GuestExit(0, "\n".join(said).encode() + b"\n", b"")

@@ -81,14 +81,14 @@ def test_a_signal_that_is_ignored_stays_ignored(door: Door) -> None:
 
 
 def test_each_setting_without_effect_is_warned_of(line: CommandLine) -> None:
-    configure(line, "prune_after_days = 7\nsync_gh_auth = true\n")
+    configure(line, "prune_after_days = 7\n")
     with Output() as out, Output() as err:
         door = line.door(out, err)
         door.run(nothing)
         door.warn()
         door.screen.settle()
         told = err.text()
-    assert told.count(" has no effect in this version of tachikoma\n") == 2
+    assert told.count(" has no effect in this version of tachikoma\n") == 1
 
 
 def test_nobody_is_asked_where_nobody_could_answer(line: CommandLine, door: Door) -> None:

@@ -8,6 +8,7 @@ from tachikoma.cli import encode
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Endpoint, ImageInfo, VmState
 from tachikoma.ssh.port import Login
+from tachikoma.vm.provision.luggage import Carried
 from tachikoma.vm.requests import (
     DestroyOutcome,
     HaltOutcome,
@@ -62,6 +63,7 @@ def test_a_spawn() -> None:
         login=LOGIN,
         how=How.CREATED,
         steps=(("clone", 0.12345), ("start", 2.0)),
+        carried=(Carried("GH_TOKEN", "sync_gh_auth", "gh"),),
     )
     assert encode.spawned(outcome, ["ssh", "vm"]) == {
         "name": "tachikoma-box-main",
@@ -73,6 +75,7 @@ def test_a_spawn() -> None:
         "user": "ada",
         "ssh": ["ssh", "vm"],
         "steps": [{"name": "clone", "seconds": 0.123}, {"name": "start", "seconds": 2.0}],
+        "carried": [{"name": "GH_TOKEN", "setting": "sync_gh_auth", "origin": "gh"}],
     }
 
 

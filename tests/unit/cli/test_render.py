@@ -69,6 +69,7 @@ _SHAPES: dict[tuple[str, ...], Any] = {
         "user": "str",
         "ssh": ["str"],
         "steps": [{"name": "str", "seconds": "float"}],
+        "carried": [],
     },
     ("list",): {"vms": [_VM]},
     ("status",): {

@@ -40,13 +40,7 @@ def test_the_example_with_every_comment_removed_gives_the_defaults(tmp_path: Pat
 def test_a_key_that_nothing_acts_on_is_explained_as_such() -> None:
     loaded = Loaded(Settings(), {key.name: "default" for key in KEYS}, ())
     idle = {each.key for each in entries(loaded) if "No effect yet." in each.explanation}
-    assert idle == {
-        "prune_after_days",
-        "provision_scripts",
-        "share_claude_dirs",
-        "sync_gh_auth",
-        "sync_mcp_servers",
-    }
+    assert idle == {"prune_after_days"}
 
 
 def test_an_entry_holds_value_source_and_what_holds_where_nothing_is_set(tmp_path: Path) -> None:

@@ -113,16 +113,11 @@ credential_proxy_ttl_secs = 1
 hypervisor = "synthetic"
 network = "open"
 instant_spawn = false
+strict_secrets = true
 """
 
 
-IDLE = (
-    "provision_scripts",
-    "prune_after_days",
-    "sync_gh_auth",
-    "share_claude_dirs",
-    "sync_mcp_servers",
-)
+IDLE = ("prune_after_days",)
 
 
 def test_the_user_may_set_every_key(place: Place) -> None:
@@ -157,6 +152,7 @@ def test_the_user_may_set_every_key(place: Place) -> None:
             hypervisor="synthetic",
             network="open",
             instant_spawn=False,
+            strict_secrets=True,
             explicit=frozenset(keys),
         ),
         sources=dict.fromkeys(keys, str(place.global_file)),
@@ -177,9 +173,8 @@ WITHHELD = {
     'worktree_dir = "../elsewhere"': "is outside the repository",
     'worktree_dir = "/"': "is outside the repository",
     'worktree_dir = "~/trees"': "is outside the repository",
-    'provision_scripts = ["ok.sh", "a/../../b.sh"]': "is outside the repository",
-    'provision_scripts = ["/etc/shadow"]': "is outside the repository",
-    'provision_scripts = ["link/id_ed25519"]': "is outside the repository",
+    'provision_scripts = ["setup.sh"]': "a script that you have not looked at",
+    'provision_scripts = ["/etc/shadow"]': "a script that you have not looked at",
 }
 
 
@@ -208,7 +203,7 @@ NARROWER = {
     "network": '"proxy"',
     "share_claude_dirs": '["rules"]',
     "worktree_dir": '".trees"',
-    "provision_scripts": '["tools/a.sh", "./b.sh"]',
+    "strict_secrets": "true",
 }
 
 
@@ -233,20 +228,24 @@ def test_a_repository_may_repeat_what_the_user_has_set(place: Place) -> None:
 
 
 def test_a_repository_cannot_turn_on_again_what_the_user_turned_off(place: Place) -> None:
-    place.global_file.write_text("sync_mcp_servers = false\nshare_claude_dirs = []")
-    place.shared.write_text('sync_mcp_servers = true\nshare_claude_dirs = ["rules"]')
+    place.global_file.write_text(
+        "sync_mcp_servers = false\nshare_claude_dirs = []\nstrict_secrets = true\n"
+    )
+    place.shared.write_text(
+        'sync_mcp_servers = true\nshare_claude_dirs = ["rules"]\nstrict_secrets = false\n'
+    )
     loaded = place.load()
     assert loaded.settings.sync_mcp_servers is False
     assert loaded.settings.share_claude_dirs == ()
-    assert len(withheld(loaded)) == 2
+    assert loaded.settings.strict_secrets is True
+    assert len(withheld(loaded)) == 3
 
 
 def test_a_key_that_nothing_acts_on_is_a_warning_that_names_who_set_it(place: Place) -> None:
-    place.global_file.write_text("prune_after_days = 7\nsync_mcp_servers = false\n")
+    place.global_file.write_text("prune_after_days = 7\n")
     place.shared.write_text("prune_after_days = 8\n")
     assert place.load().warnings == (
         f"{place.shared}: prune_after_days has no effect in this version of tachikoma",
-        f"{place.global_file}: sync_mcp_servers has no effect in this version of tachikoma",
     )
 
 
@@ -265,10 +264,8 @@ def test_a_value_left_out_of_the_repository_leaves_the_users_in_place(place: Pla
 
 
 def test_relative_paths_of_a_repository_start_from_it(place: Place) -> None:
-    place.shared.write_text('worktree_dir = "a/../trees"\nprovision_scripts = ["x y.sh"]')
-    settings = place.load().settings
-    assert settings.worktree_dir == place.repository / "trees"
-    assert settings.provision_scripts == (str(place.repository / "x y.sh"),)
+    place.shared.write_text('worktree_dir = "a/../trees"')
+    assert place.load().settings.worktree_dir == place.repository / "trees"
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tachikoma.belongings.memory import MemoryBelongings
 from tachikoma.git.memory import MemoryGit
 from tachikoma.git.port import Identity, Repository
 from tachikoma.host.clock import FakeClock
 from tachikoma.hypervisor.synthetic import Synthetic
-from tachikoma.model.errors import ProxyError
+from tachikoma.model.errors import NoCredentialError, ProxyError
 from tachikoma.model.events import Event, Report
 from tachikoma.model.settings import Settings
 from tachikoma.model.vm import Endpoint
 from tachikoma.ssh.memory import MemoryShell
 from tachikoma.state.memory import MemoryStore
 from tachikoma.vm.orchestrator import VmOrchestrator
-from tachikoma.vm.ports import Ports
+from tachikoma.vm.ports import Ports, Secret
 from tachikoma.vm.provision.rehearsal import RehearsedGuest
 
 REPOSITORY = Path("/src/app")
@@ -43,6 +44,20 @@ class CountingGateway:
 
 
 @dataclass(slots=True)
+class OneCredential:
+    """The user's credential, or none; counts how often it was asked for."""
+
+    secret: Secret | None = None
+    asked: int = 0
+
+    async def current(self) -> Secret:
+        self.asked += 1
+        if self.secret is None:
+            raise NoCredentialError("no credential was found", hint="sign in")
+        return self.secret
+
+
+@dataclass(slots=True)
 class Bench:
     """Everything around one orchestrator."""
 
@@ -54,17 +69,21 @@ class Bench:
     store: MemoryStore
     gateway: CountingGateway
     clock: FakeClock
+    belongings: MemoryBelongings = field(default_factory=MemoryBelongings)
+    credentials: OneCredential = field(default_factory=OneCredential)
     said: list[Event] = field(default_factory=list)
 
     def ports(self, settings: Settings | None = None) -> Ports:
         return Ports(
             hypervisor=self.engine,
             images=self.engine,
-            checkpoints=self.engine,
             git=self.git,
             shell=self.shell,
             store=self.store,
             gateway=self.gateway,
+            belongings=self.belongings,
+            credentials=self.credentials,
+            checkpoints=self.engine,
             clock=self.clock,
             settings=settings or Settings(boot_timeout_secs=30),
         )

@@ -194,7 +194,7 @@ async def test_the_proxy_is_seen_to_once_for_each_spawn_also_a_reconnecting_one(
 
 
 async def test_without_the_proxy_the_guest_is_given_no_token(bench: Bench) -> None:
-    settings = Settings(boot_timeout_secs=30, credential_proxy=False)
+    settings = Settings(boot_timeout_secs=30, credential_proxy=False, strict_secrets=True)
     await bench.orchestrator(settings).spawn(SpawnRequest(REPOSITORY, "topic"), silent)
     assert bench.gateway.ensured == 0
     ((_, plan),) = bench.guest.plans

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tachikoma.model.errors import BootTimeoutError, ImageNotFoundError, ProxyError, VmStateError
+from tachikoma.model.errors import (
+    BootTimeoutError,
+    ConfigError,
+    ImageNotFoundError,
+    ProvisionFailed,
+    ProxyError,
+    VmStateError,
+)
 from tachikoma.model.events import Notice, StepEnded, StepProgress, StepStarted
 from tachikoma.model.names import VmName
 from tachikoma.model.settings import Settings
@@ -48,6 +55,19 @@ def spawning(bench: Bench, record: VmRecord, settings: Settings = SETTINGS) -> S
     )
 
 
+def listening(bench: Bench) -> list[Launch]:
+    """Hear what the engine is told to start with, from now on."""
+    started: list[Launch] = []
+    start = bench.engine.start
+
+    async def begin(vm: VmName, launch: Launch) -> None:
+        started.append(launch)
+        await start(vm, launch)
+
+    bench.engine.start = begin  # type: ignore[method-assign]  # to see what it is told
+    return started
+
+
 async def test_each_step_is_told_as_it_begins_and_as_it_ends(
     bench: Bench, record: VmRecord
 ) -> None:
@@ -75,14 +95,7 @@ async def test_the_way_in_is_the_vms_address_as_the_settings_user(
 
 
 async def test_a_start_gives_the_vm_what_the_settings_say(bench: Bench, record: VmRecord) -> None:
-    started: list[Launch] = []
-    start = bench.engine.start
-
-    async def listening(vm: VmName, launch: Launch) -> None:
-        started.append(launch)
-        await start(vm, launch)
-
-    bench.engine.start = listening  # type: ignore[method-assign]  # to see what it is told
+    started = listening(bench)
     settings = replace(
         SETTINGS,
         vm_cpus=3,
@@ -90,6 +103,7 @@ async def test_a_start_gives_the_vm_what_the_settings_say(bench: Bench, record: 
         network="open",
         vm_display="gtk",
         credential_proxy=False,
+        strict_secrets=True,
     )
     await spawning(bench, record, settings).bring_up()
     info = await bench.engine.find(NAME)
@@ -202,7 +216,80 @@ async def test_a_linked_worktree_is_shown_with_its_git_directory(bench: Bench) -
     )
     await spawning(bench, record).bring_up()
     plan = bench.guest.plans[-1][1]
-    assert [(tag, Path(path)) for tag, path in plan["mounts"]] == [
+    assert [(tag, Path(path)) for tag, path, _ in plan["mounts"]] == [
         ("code", worktree.path),
         ("dotgit", bench.repository.git_dir),
     ]
+
+
+async def test_the_shares_of_claude_are_started_read_only_and_linked(
+    bench: Bench, record: VmRecord
+) -> None:
+    home = bench.belongings.claude
+    bench.belongings.shared = {"skills", "agents"}
+    memory = home / "projects" / "-src-app" / "memory"
+    bench.belongings.remembers = {REPOSITORY: memory}
+    started = listening(bench)
+    await spawning(bench, record).bring_up()
+    plan = bench.guest.plans[-1][1]
+    assert plan["mounts"] == [
+        ["code", "/src/app", False],
+        ["claude-agents", f"{home}/agents", True],
+        ["claude-skills", f"{home}/skills", True],
+        ["memory", str(memory), True],
+    ]
+    assert plan["links"] == [
+        [".claude/agents", f"{home}/agents"],
+        [".claude/skills", f"{home}/skills"],
+        [".claude/projects/-src-app/memory", str(memory)],
+    ]
+    assert [mount.tag for mount in started[0].mounts if mount.read_only] == [
+        "claude-agents",
+        "claude-skills",
+        "memory",
+    ]
+
+
+async def test_what_is_carried_is_named_before_it_is_put_in(bench: Bench, record: VmRecord) -> None:
+    bench.belongings.token = "gho_x"
+    work = spawning(bench, record, replace(SETTINGS, sync_gh_auth=True))
+    await work.bring_up()
+    assert (
+        Notice(
+            "in the VM because of sync_gh_auth: GH_TOKEN (gh);"
+            " sync_gh_auth = false or strict_secrets = true keeps it out"
+        )
+        in bench.said
+    )
+    assert [each.name for each in work.carried] == ["GH_TOKEN"]
+    bench.said.clear()
+    again = spawning(bench, bench.store.read().vms[NAME], replace(SETTINGS, sync_gh_auth=True))
+    await again.bring_up()
+    assert again.how is How.RECONNECTED
+    assert not any(isinstance(event, Notice) for event in bench.said)
+    assert [each.name for each in again.carried] == ["GH_TOKEN"]
+
+
+async def test_a_script_that_is_not_there_stops_the_spawn_before_anything_is_done(
+    bench: Bench, record: VmRecord
+) -> None:
+    work = spawning(bench, record, replace(SETTINGS, provision_scripts=("/x.sh",)))
+    with pytest.raises(ConfigError):
+        await work.bring_up()
+    assert bench.engine.calls == []
+
+
+async def test_a_script_that_fails_leaves_a_vm_with_a_live_token_that_is_set_up_again(
+    bench: Bench, record: VmRecord
+) -> None:
+    bench.belongings.scripts = {Path("/x.sh"): b"exit 1"}
+    settings = replace(SETTINGS, provision_scripts=("/x.sh",))
+    bench.guest.fail_step = "scripts"
+    with pytest.raises(ProvisionFailed, match="step scripts failed"):
+        await spawning(bench, record, settings).bring_up()
+    kept = bench.store.read().vms[NAME]
+    assert len(kept.token_hashes) == 1
+    bench.guest.fail_step = None
+    work = spawning(bench, kept, settings)
+    await work.bring_up()
+    assert work.how is How.PROVISIONED

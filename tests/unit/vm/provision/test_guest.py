@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import base64
+import errno
 import fcntl
 import io
 import json
 import os
 import pwd
+import shlex
 import signal
 import stat
 import subprocess
@@ -12,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachikoma.vm.provision import guest
+from tachikoma.vm.provision.luggage import Luggage, Variable
 from tachikoma.vm.provision.plan import make_plan
 from tests.unit.vm.provision.test_plan import SITE
 
@@ -51,8 +55,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "usr/local/bin/claude").touch(mode=0o755)
     monkeypatch.setattr(guest, "ROOT", str(tmp_path))
     monkeypatch.setattr(guest, "owner_of", lambda _plan: user)
-    monkeypatch.setattr(guest, "run", lambda *_argv: 0)
-    monkeypatch.setattr(guest, "mount", lambda _tag, _path: True)
+    monkeypatch.setattr(guest, "mount", lambda *_what: 0)
+    monkeypatch.setattr(guest, "become", lambda _owner: None)
     return tmp_path
 
 
@@ -140,11 +144,11 @@ def test_a_broken_json_file_is_made_anew(
 def test_a_share_that_cannot_be_mounted_fails_its_step(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(guest, "mount", lambda _tag, _path: False)
+    monkeypatch.setattr(guest, "mount", lambda *_what: errno.EINVAL)
     monkeypatch.setattr(guest, "PATIENCE_S", 0.0)
     assert carry_out(monkeypatch) == 1
     said = capsys.readouterr()
-    assert said.err == "mounts: the share code cannot be mounted at /home/u/app-topic\n"
+    assert said.err == "mounts: the share code cannot be mounted at /home/u/app-topic: Invalid argument\n"
     assert not (root / "run/tachikoma/ready").exists()
 
 
@@ -153,9 +157,9 @@ def test_a_share_whose_device_is_on_its_way_is_mounted_when_it_comes(
 ) -> None:
     asked: list[str] = []
 
-    def mount(tag: str, _path: str) -> bool:
+    def mount(tag: str, _path: str, _flags: int) -> int:
         asked.append(tag)
-        return len(asked) > 2
+        return 0 if len(asked) > 2 else errno.ENODEV
 
     monkeypatch.setattr(guest, "mount", mount)
     monkeypatch.setattr(guest, "PAUSE_S", 0.0)
@@ -204,8 +208,9 @@ def test_an_ssh_server_that_is_on_its_way_is_awaited(
 
     monkeypatch.setattr("time.sleep", passing)
     assert carry_out(monkeypatch) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == [
+    assert capsys.readouterr().out.splitlines()[-3:] == [
         "@tachikoma hostkey ssh-ed25519 AAAAC3",
+        "@tachikoma step scripts",
         "@tachikoma ready " + (root / "run/tachikoma/ready").read_text().strip(),
     ]
 
@@ -234,19 +239,227 @@ def test_flags_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not wrapper.exists()
 
 
+def test_secrets_are_exported_quoted_and_only_the_user_can_read_them(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    luggage = Luggage(variables=(Variable("GH_TOKEN", "it's $HOME"),))
+    carry_out(monkeypatch, luggage=luggage)
+    file = root / "home/admin/.tachikoma/env"
+    assert "export GH_TOKEN='it'\\''s $HOME'\n" in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "x-access-token" in (root / "etc/gitconfig").read_text()
+    carry_out(monkeypatch)
+    assert "GH_TOKEN" not in file.read_text() + (root / "etc/gitconfig").read_text()
+
+
+def test_settings_and_servers_of_the_host_come_and_go(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers: dict[str, dict[str, object]] = {"x": {"command": "x", "env": {"TOKEN": "t"}}}
+    carry_out(monkeypatch, luggage=Luggage(settings={"model": "opus"}, mcp_servers=servers))
+    state, settings = root / "home/admin/.claude.json", root / "home/admin/.claude/settings.json"
+    assert json.loads(state.read_text())["mcpServers"] == servers
+    assert json.loads(settings.read_text())["model"] == "opus"
+    carry_out(monkeypatch)
+    assert "mcpServers" not in json.loads(state.read_text())
+    assert "model" not in json.loads(settings.read_text())
+    assert json.loads(settings.read_text())["skipDangerousModePermissionPrompt"] is True
+    assert "TOKEN" not in (root / "home/admin/.tachikoma/carried").read_text()
+
+
+def test_what_the_vms_user_chose_since_beats_what_the_host_had_all_along(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = root / "home/admin/.claude/settings.json"
+    carry_out(monkeypatch, luggage=Luggage(settings={"model": "opus", "verbose": True}))
+    file.write_text(json.dumps({"model": "sonnet", "verbose": True}))
+    carry_out(monkeypatch, luggage=Luggage(settings={"model": "opus", "verbose": False}))
+    found = json.loads(file.read_text())
+    assert (found["model"], found["verbose"]) == ("sonnet", False)
+
+
+SHARED = (("claude-skills", Path("/home/u/.claude/skills")),)
+
+
+def test_a_share_is_mounted_read_only_and_linked_for_claude_code_and_goes_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached: list[tuple[str, int]] = []
+
+    def mount(tag: str, path: str, flags: int) -> int:
+        attached.append((tag, flags))
+        return 0
+
+    monkeypatch.setattr(guest, "mount", mount)
+    memory = Path("/home/u/.claude/projects/-s-app/memory")
+    assert carry_out(monkeypatch, mounts=(*SITE.mounts, *SHARED, ("memory", memory))) == 0
+    assert attached == [("code", 6), ("dotgit", 6), ("claude-skills", 7), ("memory", 7)]
+    links = root / "home/admin/.claude"
+    assert (links / "skills").readlink() == SHARED[0][1]
+    assert (links / "projects/-s-app/memory").readlink() == memory
+    assert carry_out(monkeypatch) == 0
+    assert not (links / "skills").is_symlink()
+    assert (links / "projects/-s-app").is_dir()
+
+
+@pytest.mark.parametrize("own", ["a file", "a link"])
+def test_what_the_vm_has_of_its_own_is_not_replaced(
+    root: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    skills = root / "home/admin/.claude/skills"
+    skills.mkdir(parents=True)
+    (skills / "mine").write_text("x")
+    if own == "a link":
+        (root / "home/admin/.claude").rename(root / "home/admin/elsewhere")
+        (root / "home/admin/.claude").symlink_to(root / "home/admin/elsewhere")
+    assert carry_out(monkeypatch, mounts=SHARED) == 0
+    assert (skills / "mine").read_text() == "x"
+
+
+def test_an_empty_directory_gives_way_to_a_share(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "home/admin/.claude/skills").mkdir(parents=True)
+    assert carry_out(monkeypatch, mounts=SHARED) == 0
+    assert (root / "home/admin/.claude/skills").is_symlink()
+
+
+def test_a_share_of_the_same_home_is_where_it_belongs(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = (("claude-skills", Path("/home/admin/.claude/skills")),)
+    assert carry_out(monkeypatch, mounts=same) == 0
+    assert (root / "home/admin/.claude/skills").is_dir()
+    assert not (root / "home/admin/.claude/skills").is_symlink()
+
+
+def with_scripts(*scripts: tuple[str, bytes]) -> dict[str, object]:
+    return {"luggage": Luggage(scripts=scripts), "worktree": Path("/home/u/app-topic")}
+
+
+@pytest.mark.live
+def test_scripts_run_once_in_order_in_the_worktree_as_a_login_shell_would(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (root / "home/u/app-topic").mkdir(parents=True)
+    log = root / "log"
+    first = b'pwd >> %s; echo "$TACHIKOMA $HOME" >> %s; cat; echo @tachikoma ready x\n'
+    name = str(log).encode()
+    plan = with_scripts(
+        ("a b.sh", first % (name, name)),
+        ("c.py", b"#!/usr/bin/env python3\nopen('%s', 'a').write('python\\n')\n" % name),
+    )
+    assert carry_out(monkeypatch, **plan) == 0
+    home = root / "home/admin"
+    assert log.read_text().splitlines() == [
+        str(root / "home/u/app-topic"),
+        f"1 {home}",
+        "python",
+    ]
+    said = capfd.readouterr()
+    assert "@tachikoma step script a b.sh" in said.out
+    assert "@tachikoma ready x" not in said.out
+    assert "@tachikoma ready x" in said.err
+    assert carry_out(monkeypatch, **plan) == 0
+    assert len(log.read_text().splitlines()) == 3
+    changed = with_scripts(("a b.sh", b"echo changed >> %s" % name))
+    assert carry_out(monkeypatch, **changed) == 0
+    assert log.read_text().splitlines()[3:] == ["changed"]
+
+
+@pytest.mark.live
+def test_a_script_that_fails_stops_the_rest_tells_its_output_and_runs_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (root / "home/u/app-topic").mkdir(parents=True)
+    plan = with_scripts(("a.sh", b"echo it broke here; exit 7"), ("b.sh", b"echo never"))
+    for _ in range(2):
+        assert carry_out(monkeypatch, **plan) == 1
+        said = capfd.readouterr().err
+        assert "it broke here" in said
+        assert "scripts: the script a.sh ended with status 7" in said
+        assert "never" not in said
+    assert not (root / "run/tachikoma/ready").exists()
+
+
 def test_a_directory_that_holds_the_worktree_gets_the_mount_itself(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attached: list[tuple[str, str]] = []
     (root / "src/app.git").mkdir(parents=True)
 
-    def mount(tag: str, path: str) -> bool:
+    def mount(tag: str, path: str, flags: int) -> int:
         attached.append((tag, path))
-        return True
+        return 0
 
     monkeypatch.setattr(guest, "mount", mount)
     carry_out(monkeypatch, mounts=(("dotgit", Path("/src/app.git")),))
-    assert attached == [("dotgit", "/src/app.git")]
+    assert attached == [("dotgit", f"{root}/src/app.git")]
+
+
+json_like = st.recursive(
+    st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(st.sampled_from("abc"), json_like, max_size=3)
+
+
+@given(objects, objects)
+def test_a_first_merge_has_all_of_ours_and_keeps_the_rest(
+    kept: dict[str, object], ours: dict[str, object]
+) -> None:
+    result = guest.merged(kept, {}, ours)
+    assert guest.merged(result, ours, ours) == result
+    for key, value in ours.items():
+        if not isinstance(value, dict):
+            assert result[key] == value
+    for key in set(kept) - set(ours):
+        assert result[key] == kept[key]
+
+
+@given(objects)
+def test_what_was_ours_and_untouched_goes_when_the_host_has_it_no_more(
+    ours: dict[str, object],
+) -> None:
+    there = guest.merged({"own": 1}, {}, ours)
+    gone = guest.merged(there, ours, {})
+    assert not {key for key in ours if not isinstance(ours[key], dict)} & set(gone)
+    assert gone["own"] == 1
+
+
+no_nul = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+
+
+@given(no_nul)
+def test_a_quoted_text_is_one_word_for_a_shell(text: str) -> None:
+    assert shlex.split(f"export A={guest.quoted(text)}") == ["export", f"A={text}"]
+
+
+@pytest.mark.live
+@settings(max_examples=5)
+@given(
+    st.lists(
+        no_nul | st.sampled_from(["'", "\\", "$(id)", "`id`", "\n", "!", "\udcff"]), max_size=50
+    )
+)
+def test_real_shells_read_back_what_is_quoted(texts: list[str]) -> None:
+    script = "".join(f"A={guest.quoted(text)}; printf '%s\\0' \"$A\"\n" for text in texts)
+    for shell in ("sh", "bash"):
+        done = subprocess.run(
+            [shell, "-s"],
+            input=script.encode("utf-8", "surrogateescape"),
+            capture_output=True,
+            check=True,
+        )
+        read = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
+        assert read == texts
+
+
+@given(st.binary())
+def test_what_travels_in_base64_arrives(data: bytes) -> None:
+    text = guest.decoded(base64.b64encode(data).decode())
+    assert text.encode("utf-8", "surrogateescape") == data
 
 
 @given(st.text(st.characters(codec="utf-8", min_codepoint=32)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shlex
@@ -12,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tachikoma.model.errors import WorktreeError
-from tachikoma.vm.provision.plan import Site, make_plan, mounts_for, plan_digest
+from tachikoma.model.vm import Mount
+from tachikoma.vm.provision.luggage import Carried, Luggage, Variable
+from tachikoma.vm.provision.plan import (
+    Site,
+    by_depth,
+    make_plan,
+    mounts_for,
+    plan_digest,
+    share_of_claude,
+)
 
 SITE = Site(
     user="admin",
@@ -24,6 +34,7 @@ SITE = Site(
     identity=("Ada Lovelace", "ada@example.org"),
     proxy_url="http://10.0.2.100:19280",
     claude_flags=(),
+    project=Path("/home/u/app"),
 )
 
 
@@ -50,6 +61,11 @@ def test_the_digest_can_be_told_from_the_hash_of_the_token() -> None:
         replace(SITE, proxy_url=""),
         replace(SITE, claude_flags=("--verbose",)),
         replace(SITE, mounts=SITE.mounts[:1]),
+        replace(SITE, project=Path("/x")),
+        replace(SITE, luggage=Luggage(variables=(Variable("A", "b"),))),
+        replace(SITE, luggage=Luggage(settings={"model": "opus"})),
+        replace(SITE, luggage=Luggage(mcp_servers={"x": {"command": "x"}})),
+        replace(SITE, luggage=Luggage(scripts=(("a.sh", b"true"),))),
     ],
 )
 def test_the_digest_depends_on_everything_else(other: Site) -> None:
@@ -82,6 +98,82 @@ def test_any_branch_name_arrives_in_the_login_shell_as_it_is(text: str) -> None:
     assert f"TACHIKOMA_BRANCH={text}" in words
 
 
+def test_what_is_only_told_does_not_change_the_plan() -> None:
+    told = replace(SITE, luggage=Luggage(told=("x",), carried=(Carried("A", "b", "c"),)))
+    assert make_plan(told, token="", now=0.0).digest == make_plan(SITE, token="", now=1.0).digest
+
+
+def test_secrets_travel_in_base64_and_by_themselves() -> None:
+    plan = sent(replace(SITE, luggage=Luggage(variables=(Variable("GH_TOKEN", "gho_x'\udcff"),))))
+    ((name, encoded),) = plan["secrets"]
+    assert (name, base64.b64decode(encoded)) == ("GH_TOKEN", b"gho_x'\xff")
+    assert "gho_x" not in json.dumps(plan)
+    assert "$GH_TOKEN" in plan["git_config"]
+    assert sent(SITE)["git_config"] == ""
+
+
+def test_without_the_proxy_an_api_key_is_approved_by_its_tail_and_settings_cannot_reroute() -> None:
+    key = "sk-ant-api03-0123456789abcdefghij"
+    luggage = Luggage(variables=(Variable("ANTHROPIC_API_KEY", key),), api_key=key)
+    plan = sent(replace(SITE, proxy_url="", luggage=luggage), "the-token")
+    assert plan["first_run"]["customApiKeyResponses"]["approved"] == ["0123456789abcdefghij"]
+    assert "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST=1" in plan["environment"]
+    assert "the-token" not in json.dumps(plan)
+
+
+def test_the_settings_that_keep_dialogs_away_win_over_the_users() -> None:
+    luggage = Luggage(settings={"model": "opus", "skipWebFetchPreflight": False})
+    assert sent(replace(SITE, luggage=luggage))["settings"] == {
+        "model": "opus",
+        "skipDangerousModePermissionPrompt": True,
+        "skipWebFetchPreflight": True,
+    }
+
+
+def test_mcp_servers_go_where_claude_code_reads_them() -> None:
+    luggage = Luggage(mcp_servers={"x": {"command": "x"}})
+    assert sent(replace(SITE, luggage=luggage))["first_run"]["mcpServers"] == {
+        "x": {"command": "x"}
+    }
+    assert "mcpServers" not in sent(SITE)["first_run"]
+
+
+def test_shares_of_claude_are_read_only_and_linked_where_claude_code_looks() -> None:
+    skills, memory = Path("/h/.claude/skills"), Path("/h/.claude/projects/-s-app/memory")
+    mounts = (*SITE.mounts, *((m.tag, m.path) for m in map(share_of_claude, (skills, memory))))
+    plan = sent(replace(SITE, mounts=mounts))
+    assert [(tag, read_only) for tag, _, read_only in plan["mounts"]] == [
+        ("code", False),
+        ("dotgit", False),
+        ("claude-skills", True),
+        ("memory", True),
+    ]
+    assert plan["links"] == [
+        [".claude/skills", str(skills)],
+        [".claude/projects/-s-app/memory", str(memory)],
+    ]
+
+
+def test_a_directory_called_memory_is_no_memory() -> None:
+    assert share_of_claude(Path("/h/.claude/memory")).tag == "claude-memory"
+
+
+@given(st.text("abc_-", min_size=1, max_size=80))
+def test_every_tag_fits_and_no_two_directories_share_one(name: str) -> None:
+    tag = share_of_claude(Path("/h/.claude") / name).tag
+    assert len(tag.encode()) <= 36
+    assert tag.startswith("claude-")
+    assert tag != share_of_claude(Path("/h/.claude") / f"{name}x").tag
+
+
+def test_a_mount_comes_before_what_lies_in_it_wherever_it_is_from() -> None:
+    inner, outer = (
+        Mount("code", Path("/h/.claude/skills/x")),
+        share_of_claude(Path("/h/.claude/skills")),
+    )
+    assert by_depth((inner, outer)) == (outer, inner)
+
+
 def test_flags_for_claude_become_a_wrapper() -> None:
     wrapper = sent(replace(SITE, claude_flags=("--model", "it's")))["claude_wrapper"]
     assert wrapper == """#!/bin/sh\nexec /usr/local/bin/claude --model 'it'"'"'s' "$@"\n"""
@@ -89,17 +181,17 @@ def test_flags_for_claude_become_a_wrapper() -> None:
 
 def test_a_linked_worktree_needs_the_git_directory_too() -> None:
     assert mounts_for(Path("/s/app-x"), Path("/s/app/.git")) == (
-        ("code", Path("/s/app-x")),
-        ("dotgit", Path("/s/app/.git")),
+        Mount("code", Path("/s/app-x")),
+        Mount("dotgit", Path("/s/app/.git")),
     )
 
 
 def test_the_main_worktree_holds_its_git_directory() -> None:
-    assert mounts_for(Path("/s/app"), Path("/s/app/.git")) == (("code", Path("/s/app")),)
+    assert mounts_for(Path("/s/app"), Path("/s/app/.git")) == (Mount("code", Path("/s/app")),)
 
 
 def test_a_directory_is_mounted_before_what_lies_in_it() -> None:
-    assert mounts_for(Path("/s/app.git/trees/x"), Path("/s/app.git"))[0][0] == "dotgit"
+    assert mounts_for(Path("/s/app.git/trees/x"), Path("/s/app.git"))[0].tag == "dotgit"
 
 
 @pytest.mark.parametrize("path", ["/", "/etc/app", "/home", "/tmp", "/run/user/1000/app", "/usr"])
@@ -110,4 +202,4 @@ def test_a_worktree_over_a_directory_of_the_guest_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/work", "/home/u/app", "/tmp/app", "/Users/u/app", "/root/app"])
 def test_other_places_are_fine(path: str) -> None:
-    assert mounts_for(Path(path), Path(path) / ".git") == (("code", Path(path)),)
+    assert mounts_for(Path(path), Path(path) / ".git") == (Mount("code", Path(path)),)

@@ -31,6 +31,10 @@ async def running(respond: Respond) -> Synthetic:
     return engine
 
 
+def ignored(_findings: Findings) -> None:
+    """Do nothing with what was found."""
+
+
 def saying(stdout: bytes, *, status: int = 0, stderr: bytes = b"") -> Respond:
     return lambda _command: GuestExit(status, stdout, stderr)
 
@@ -42,7 +46,7 @@ async def test_the_plan_runs_as_it_is_within_its_deadline() -> None:
         ran.append(command)
         return GuestExit(0, b"@tachikoma ready d1\n", b"")
 
-    await provision(await running(respond), VM, PLAN, deadline_s=7.0, report=silent)
+    await provision(await running(respond), VM, PLAN, deadline_s=7.0, report=silent, set_up=ignored)
     assert ran == [GuestCommand(PLAN.argv, stdin=PLAN.stdin, deadline_s=7.0)]
 
 
@@ -53,10 +57,16 @@ async def test_steps_become_progress_and_host_keys_become_findings() -> None:
         b"@tachikoma ready d1\n"
     )
     said: list[Event] = []
-    found = await provision(
-        await running(saying(told)), VM, PLAN, deadline_s=60.0, report=said.append
+    found: list[Findings] = []
+    await provision(
+        await running(saying(told)),
+        VM,
+        PLAN,
+        deadline_s=60.0,
+        report=said.append,
+        set_up=found.append,
     )
-    assert found == Findings(host_keys=("ssh-ed25519 AAAA", "ssh-rsa BBBB"))
+    assert found == [Findings(host_keys=("ssh-ed25519 AAAA", "ssh-rsa BBBB"))]
     assert said == [StepProgress("user"), StepProgress("ssh")]
 
 
@@ -65,7 +75,7 @@ async def test_a_failed_step_is_named_with_the_last_lines_of_both_outputs() -> N
     told = b"@tachikoma step mounts\n" + noise
     engine = await running(saying(told, status=1, stderr=b"no such tag\n"))
     with pytest.raises(ProvisionFailed) as caught:
-        await provision(engine, VM, PLAN, deadline_s=60.0, report=silent)
+        await provision(engine, VM, PLAN, deadline_s=60.0, report=silent, set_up=ignored)
     assert caught.value.message == (f"{VM}: the provisioning step mounts failed (exit status 1)")
     assert caught.value.details.splitlines() == [
         *(f"line {number}" for number in range(16, 30)),
@@ -77,16 +87,61 @@ async def test_a_failed_step_is_named_with_the_last_lines_of_both_outputs() -> N
 async def test_a_guest_that_does_not_say_the_right_last_line_is_not_ready(last: bytes) -> None:
     engine = await running(saying(b"@tachikoma step claude\n" + last))
     with pytest.raises(ProvisionFailed, match=r"step claude failed \(exit status 0\)"):
-        await provision(engine, VM, PLAN, deadline_s=60.0, report=silent)
+        await provision(engine, VM, PLAN, deadline_s=60.0, report=silent, set_up=ignored)
 
 
 async def test_what_a_guest_says_without_the_mark_is_only_text() -> None:
     told = b"x@tachikoma step evil\ntachikoma ready d1\n\xff\xfe\n@tachikoma ready d1\n"
     said: list[Event] = []
-    found = await provision(
-        await running(saying(told)), VM, PLAN, deadline_s=60.0, report=said.append
+    found: list[Findings] = []
+    await provision(
+        await running(saying(told)),
+        VM,
+        PLAN,
+        deadline_s=60.0,
+        report=said.append,
+        set_up=found.append,
     )
-    assert (found, said) == (Findings(host_keys=()), [])
+    assert (found, said) == ([Findings(host_keys=())], [])
+
+
+async def test_what_was_found_is_handed_on_before_the_scripts_even_if_one_fails() -> None:
+    told = b"@tachikoma hostkey ssh-ed25519 AAAA\n@tachikoma step scripts\n"
+    found: list[Findings] = []
+    with pytest.raises(ProvisionFailed, match="the provisioning step scripts failed"):
+        await provision(
+            await running(saying(told, status=1)),
+            VM,
+            PLAN,
+            deadline_s=60.0,
+            report=silent,
+            set_up=found.append,
+        )
+    assert found == [Findings(host_keys=("ssh-ed25519 AAAA",))]
+
+
+async def test_a_script_that_fails_is_named_with_its_output() -> None:
+    told = b"@tachikoma step scripts\n@tachikoma step script set up.sh\n"
+    engine = await running(saying(told, status=1, stderr=b"no package by that name\n"))
+    with pytest.raises(ProvisionFailed) as caught:
+        await provision(engine, VM, PLAN, deadline_s=60.0, report=silent, set_up=ignored)
+    assert caught.value.message == f"{VM}: the provision script set up.sh failed"
+    assert caught.value.details == "no package by that name"
+    assert "enter" in caught.value.hint
+
+
+async def test_a_guest_that_fails_before_hands_nothing_on() -> None:
+    found: list[Findings] = []
+    with pytest.raises(ProvisionFailed):
+        await provision(
+            await running(saying(b"@tachikoma step git\n", status=1)),
+            VM,
+            PLAN,
+            deadline_s=60.0,
+            report=silent,
+            set_up=found.append,
+        )
+    assert found == []
 
 
 async def test_the_ready_file_tells_the_plan_of_this_boot() -> None:
