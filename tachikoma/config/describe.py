@@ -23,7 +23,8 @@ _HEAD = """\
 #
 # In the first file a relative path starts from your home directory, in the others from the
 # repository. What is marked (*) cannot be set by a repository where that would run something on
-# this host, open a port of it, reach outside the repository or give a VM more than you do.
+# this host, open a port of it, reach outside the repository or give a VM more than you do, unless
+# you have looked at it and run `tachikoma trust`.
 """
 
 

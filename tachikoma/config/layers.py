@@ -233,7 +233,7 @@ KEYS: tuple[Key, ...] = (
         "provision_scripts",
         paths(),
         "Scripts on the host that run in a new VM once it is provisioned, in this order.",
-        guard=inside,
+        guard=never("its scripts would run in every new VM"),
         idle=True,
     ),
     Key(
@@ -246,7 +246,6 @@ KEYS: tuple[Key, ...] = (
         "prune_after_days",
         whole(1, 36_500),
         "Days unused after which `prune` removes a VM.",
-        idle=True,
     ),
     Key(
         "credential_command",

@@ -41,7 +41,6 @@ def test_a_key_that_nothing_acts_on_is_explained_as_such() -> None:
     loaded = Loaded(Settings(), {key.name: "default" for key in KEYS}, ())
     idle = {each.key for each in entries(loaded) if "No effect yet." in each.explanation}
     assert idle == {
-        "prune_after_days",
         "provision_scripts",
         "share_claude_dirs",
         "sync_gh_auth",

@@ -118,7 +118,6 @@ instant_spawn = false
 
 IDLE = (
     "provision_scripts",
-    "prune_after_days",
     "sync_gh_auth",
     "share_claude_dirs",
     "sync_mcp_servers",
@@ -177,9 +176,9 @@ WITHHELD = {
     'worktree_dir = "../elsewhere"': "is outside the repository",
     'worktree_dir = "/"': "is outside the repository",
     'worktree_dir = "~/trees"': "is outside the repository",
-    'provision_scripts = ["ok.sh", "a/../../b.sh"]': "is outside the repository",
-    'provision_scripts = ["/etc/shadow"]': "is outside the repository",
-    'provision_scripts = ["link/id_ed25519"]': "is outside the repository",
+    'worktree_dir = "link"': "is outside the repository",
+    'provision_scripts = ["ok.sh"]': "its scripts would run in every new VM",
+    'provision_scripts = ["/etc/shadow"]': "its scripts would run in every new VM",
 }
 
 
@@ -197,7 +196,9 @@ def test_a_repository_cannot_reach_the_host_or_widen_what_a_vm_gets(
     assert loaded.sources[key] == "default"
     (warning,) = loaded.warnings
     assert warning.startswith(f"{file}: {key} is not applied, because ")
-    assert warning.endswith(f"; set it in {place.global_file} if that is what you want")
+    assert warning.endswith(
+        f"; set it in {place.global_file}, or run `tachikoma trust`, if that is what you want"
+    )
     assert WITHHELD[line] in warning
 
 
@@ -208,7 +209,6 @@ NARROWER = {
     "network": '"proxy"',
     "share_claude_dirs": '["rules"]',
     "worktree_dir": '".trees"',
-    "provision_scripts": '["tools/a.sh", "./b.sh"]',
 }
 
 
@@ -242,17 +242,18 @@ def test_a_repository_cannot_turn_on_again_what_the_user_turned_off(place: Place
 
 
 def test_a_key_that_nothing_acts_on_is_a_warning_that_names_who_set_it(place: Place) -> None:
-    place.global_file.write_text("prune_after_days = 7\nsync_mcp_servers = false\n")
-    place.shared.write_text("prune_after_days = 8\n")
+    place.global_file.write_text("sync_gh_auth = true\nsync_mcp_servers = false\n")
+    place.shared.write_text('share_claude_dirs = ["rules"]\n')
     assert place.load().warnings == (
-        f"{place.shared}: prune_after_days has no effect in this version of tachikoma",
+        f"{place.global_file}: sync_gh_auth has no effect in this version of tachikoma",
+        f"{place.shared}: share_claude_dirs has no effect in this version of tachikoma",
         f"{place.global_file}: sync_mcp_servers has no effect in this version of tachikoma",
     )
 
 
 def test_a_key_that_nothing_acts_on_may_stand_at_its_default(place: Place) -> None:
-    place.global_file.write_text("prune_after_days = 7\nsync_gh_auth = false\n")
-    place.shared.write_text("prune_after_days = 30\n")
+    place.global_file.write_text("sync_gh_auth = true\n")
+    place.shared.write_text("sync_gh_auth = false\n")
     assert place.load().warnings == ()
 
 
@@ -266,9 +267,14 @@ def test_a_value_left_out_of_the_repository_leaves_the_users_in_place(place: Pla
 
 def test_relative_paths_of_a_repository_start_from_it(place: Place) -> None:
     place.shared.write_text('worktree_dir = "a/../trees"\nprovision_scripts = ["x y.sh"]')
-    settings = place.load().settings
-    assert settings.worktree_dir == place.repository / "trees"
-    assert settings.provision_scripts == (str(place.repository / "x y.sh"),)
+    loaded = load(
+        global_file=place.global_file,
+        repository=place.repository,
+        home=place.home,
+        trusts=lambda _file, _digest: True,
+    )
+    assert loaded.settings.worktree_dir == place.repository / "trees"
+    assert loaded.settings.provision_scripts == (str(place.repository / "x y.sh"),)
 
 
 @pytest.mark.parametrize(
