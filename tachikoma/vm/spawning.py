@@ -23,6 +23,7 @@ from tachikoma.model.vm import Endpoint, Launch, Mount, VmState
 from tachikoma.ssh.port import Login
 from tachikoma.state.port import VmRecord
 from tachikoma.vm import sighting
+from tachikoma.vm.journal import overheard
 from tachikoma.vm.lifecycle import Goal, Phase, Step, decide
 from tachikoma.vm.ports import Ports
 from tachikoma.vm.provision.plan import Site, make_plan, mounts_for, plan_digest
@@ -228,7 +229,7 @@ class Spawning:
         token = f"tachikoma-{secrets.token_urlsafe(_TOKEN_BYTES)}"
         plan = make_plan(await self._site(), token=token, now=ports.clock.now())
         findings = await provision(
-            ports.hypervisor,
+            overheard(ports.hypervisor, lambda text: ports.journal.note(vm, text)),
             vm,
             plan,
             deadline_s=ports.settings.boot_timeout_secs,
