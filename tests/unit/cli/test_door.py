@@ -81,7 +81,7 @@ def test_a_signal_that_is_ignored_stays_ignored(door: Door) -> None:
 
 
 def test_each_setting_without_effect_is_warned_of(line: CommandLine) -> None:
-    configure(line, "prune_after_days = 7\nsync_gh_auth = true\n")
+    configure(line, "sync_mcp_servers = false\nsync_gh_auth = true\n")
     with Output() as out, Output() as err:
         door = line.door(out, err)
         door.run(nothing)
