@@ -425,3 +425,41 @@ def test_whatever_a_file_holds_it_loads_or_is_a_config_error(
     with contextlib.suppress(ConfigError):
         loaded = load(global_file=place / "none", repository=place, home=place)
         assert loaded.settings.credential_command is None
+
+
+NUMBERS = st.dictionaries(
+    st.sampled_from(["vm_cpus", "vm_memory", "ssh_port", "boot_timeout_secs"]),
+    st.integers(512, 1024),
+)
+NETWORKS = st.sampled_from([None, "proxy", "open"])
+
+
+@given(
+    numbers=st.tuples(NUMBERS, NUMBERS, NUMBERS),
+    networks=st.tuples(NETWORKS, NETWORKS, NETWORKS),
+    trusted=st.booleans(),
+)
+def test_later_files_win_key_by_key_and_a_repository_widens_nothing_without_trust(
+    tmp_path_factory: pytest.TempPathFactory,
+    numbers: tuple[dict[str, int], ...],
+    networks: tuple[str | None, ...],
+    trusted: bool,
+) -> None:
+    base = tmp_path_factory.getbasetemp() / "layers"
+    base.mkdir(exist_ok=True)
+    files = [base / "global", base / ".tachikoma.toml", base / ".tachikoma.local.toml"]
+    for file, values, network in zip(files, numbers, networks, strict=True):
+        lines = [f"{key} = {value}\n" for key, value in values.items()]
+        file.write_text("".join(lines) + (f'network = "{network}"\n' if network else ""))
+    loaded = load(
+        global_file=files[0], repository=base, home=base, trusts=lambda _file, _digest: trusted
+    )
+    for key in ("vm_cpus", "vm_memory", "ssh_port", "boot_timeout_secs"):
+        last = [index for index in range(3) if key in numbers[index]][-1:]
+        wanted = numbers[last[0]][key] if last else getattr(Settings(), key)
+        assert getattr(loaded.settings, key) == wanted
+        assert loaded.sources[key] == (str(files[last[0]]) if last else "default")
+    own = networks[0]
+    allowed = [own] + [each for each in networks[1:] if trusted or each in ("proxy", own)]
+    assert loaded.settings.network == next((each for each in reversed(allowed) if each), None)
+    assert (withheld(loaded) == []) == (trusted or "open" not in networks[1:] or own == "open")
