@@ -82,7 +82,8 @@ class VmOrchestrator:
             spawning = Spawning(ports=ports, repository=repository, record=record, report=report)
             try:
                 login = await spawning.bring_up()
-            except TachikomaError:
+            except TachikomaError as error:
+                ports.journal.note(name, f"failed: {error.message}")
                 await self._forget_if_absent(name)
                 raise
         return SpawnOutcome(

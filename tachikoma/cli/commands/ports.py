@@ -46,12 +46,19 @@ Examples:
 _HIGHEST = 65_535
 
 
-@click.group("ports", cls=VerbGroup, no_args_is_help=False, epilog=_EXAMPLES)
-def command() -> None:
+@click.group("ports", cls=VerbGroup, invoke_without_command=True, epilog=_EXAMPLES)
+@click.pass_context
+def command(context: click.Context) -> int:
     """Reach what listens in a VM at this host's loopback, also with network = "proxy".
 
     A forwarded port stays until it is closed, or until its VM is halted, destroyed or ends.
+    Without a command it lists them all.
     """
+    if context.invoked_subcommand is not None:
+        return 0
+    door = context.find_object(Door)
+    assert door is not None
+    return _list(door, None)
 
 
 @command.command("open", cls=Verb, epilog=_OPEN_EXAMPLES)
@@ -82,7 +89,10 @@ def open_port(door: Door, *, port: str, name: str | None) -> int:
 @click.pass_obj
 def list_ports(door: Door, *, name: str | None) -> int:
     """List the forwarded ports: all, or those of NAME, a branch or a VM."""
+    return _list(door, name)
 
+
+def _list(door: Door, name: str | None) -> int:
     async def work(runtime: Runtime) -> list[Forward]:
         found = runtime.forwards.all()
         if name is None:

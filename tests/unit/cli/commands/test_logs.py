@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tachikoma.cli.commands.logs import is_of, request
+from tachikoma.model.errors import HypervisorError
 from tachikoma.model.names import VmName
 from tests.unit.cli.stand import CommandLine
 
@@ -100,3 +101,11 @@ def test_a_line_is_of_the_vm_that_it_names_and_of_no_other() -> None:
     assert not is_of(VM, entry("x", path=f"/{VM}"))
     assert not is_of(VM, f'"{VM}"')
     assert request("no json") == ""
+
+
+def test_why_a_spawn_failed_is_in_its_log(line: CommandLine) -> None:
+    line("spawn")
+    line("halt")
+    line.engine.fail_next("start", HypervisorError("no power", hint="plug it in"))
+    assert line("spawn").status == 1
+    assert line("logs", "--source", "setup", "-n", "1").out.endswith("Z failed: no power\n")

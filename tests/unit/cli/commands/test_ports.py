@@ -14,6 +14,7 @@ def test_a_port_is_opened_listed_and_closed(line: CommandLine) -> None:
         "tachikoma-box-main        3000  127.0.0.1:3000   19675 d ago",
         "tachikoma-box-main        5432  127.0.0.1:15432  19675 d ago",
     ]
+    assert line("ports").out == line("ports", "list").out
     assert line("ports", "close", "3000").out == "tachikoma-box-main:3000 left 127.0.0.1:3000\n"
     assert line("ports", "close", "3000").err == "there was nothing to close\n"
     (left,) = line("ports", "list", "main", "--json").data["ports"]
