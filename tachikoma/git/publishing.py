@@ -145,11 +145,13 @@ class GitPublishing:
     async def _to_remote(
         self, remote: Remote, arguments: Sequence[str], private: PrivateGitDir | None = None
     ) -> process.Completed:
-        """Run git where only the user's own configuration holds, to one remote by its protocol.
+        """Run git where only the user's own configuration holds, which may put another address
+        in the place of the remote's (``insteadOf``).
 
         Raises:
-            PushFailed: it ended with an error.
+            PushFailed: the remote is none that only carries data, or git ended with an error.
         """
+        remotes.check(remote)
         where = [f"--git-dir={private.path}"] if private else []
         settings = [part for setting in _NO_PROGRAMS for part in ("-c", setting)]
         argv = ["git", "--no-pager", *settings, *where, *arguments]
@@ -159,7 +161,7 @@ class GitPublishing:
             env={
                 **self._login,
                 **(private.environment if private else {}),
-                "GIT_ALLOW_PROTOCOL": remotes.protocol_of(remote),
+                "GIT_ALLOW_PROTOCOL": ":".join(remotes.PROTOCOLS),
                 "GIT_TERMINAL_PROMPT": "0",
                 "GIT_ASKPASS": "true",
                 "SSH_ASKPASS": "true",

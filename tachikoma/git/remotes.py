@@ -1,4 +1,4 @@
-"""What a remote's URL says: the protocol it takes, the repository of a forge it is (pure)."""
+"""What a remote's URL says: whether it only carries data, and what it is on a forge (pure)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from tachikoma.git.port import Remote
 from tachikoma.model.errors import PushFailed
 
-_URL = re.compile(r"(?P<scheme>https?|ssh|file)://(?P<rest>[^\x00-\x20]+)")
+PROTOCOLS = ("file", "http", "https", "ssh")
+"""What git may use to get to a remote."""
+_URL = re.compile(r"(?:https?|ssh|file)://[^\x00-\x20]+")
 _SCP = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w.-]+):(?P<path>[^/\x00-\x20][^\x00-\x20]*)")
 _WEB = re.compile(
     r"(?:https?://(?:[^@/\s]+@)?|ssh://(?:[\w.-]+@)?|(?:[\w.-]+@)(?=[\w.-]+:))"
@@ -46,20 +48,15 @@ def decode_remote(raw: str, root: Path) -> Remote | None:
     return Remote(name, os.path.normpath(root / url) if is_path and url else url)
 
 
-def protocol_of(remote: Remote) -> str:
-    """Give the name of the one protocol that git may use to get there.
-
-    Raises:
-        PushFailed: it is none that only carries data (``ext::`` would run a program).
-    """
-    if found := _URL.fullmatch(remote.url):
-        return found["scheme"]
-    if remote.url.startswith("/"):
-        return "file"
-    if _SCP.fullmatch(remote.url) and "::" not in remote.url and not remote.url.startswith("-"):
-        return "ssh"
+def check(remote: Remote) -> None:
+    """Raise PushFailed unless ``remote`` only carries data: ``ext::`` would run a program."""
+    url = remote.url
+    if _URL.fullmatch(url) or url.startswith("/"):
+        return
+    if _SCP.fullmatch(url) and "::" not in url and not url.startswith("-"):
+        return
     raise PushFailed(
-        f"tachikoma does not push to {remote.url!r}",
+        f"tachikoma does not push to {url!r}",
         hint="https, ssh and local paths are known: `git remote set-url` changes the remote",
     )
 

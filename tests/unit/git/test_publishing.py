@@ -198,3 +198,11 @@ async def test_a_remote_that_is_not_there_is_told(bench: Bench) -> None:
 async def test_a_program_as_remote_is_refused(bench: Bench) -> None:
     with pytest.raises(PushFailed, match="does not push to"):
         await bench.publishing.heads(Remote("origin", "ext::sh -c true"), "x")
+
+
+@pytest.mark.live
+async def test_the_users_own_insteadof_holds_and_the_repositorys_does_not(bench: Bench) -> None:
+    named = Remote("origin", "https://hub.example/app.git")
+    git(bench.repo, "config", "url./nowhere.insteadOf", named.url)
+    git(bench.repo, "config", "--global", f"url.{bench.hub}.insteadOf", named.url)
+    assert (await bench.publishing.heads(named, "x")).main == "main"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tachikoma.git.port import Remote
 from tachikoma.git.remotes import (
     Slug,
+    check,
     decode_remote,
     local_path,
-    protocol_of,
     shown,
     slug_of,
 )
@@ -47,17 +47,17 @@ def test_the_remote_is_origin_or_the_only_one(
 
 
 @pytest.mark.parametrize(
-    ("url", "protocol"),
+    "url",
     [
-        ("https://github.com/o/r.git", "https"),
-        ("ssh://git@h:22/o/r", "ssh"),
-        ("git@github.com:o/r.git", "ssh"),
-        ("/src/hub.git", "file"),
-        ("file:///src/hub.git", "file"),
+        "https://github.com/o/r.git",
+        "ssh://git@h:22/o/r",
+        "git@github.com:o/r.git",
+        "/src/hub.git",
+        "file:///src/hub.git",
     ],
 )
-def test_the_protocol_is_the_only_one_that_git_may_use(url: str, protocol: str) -> None:
-    assert protocol_of(Remote("origin", url)) == protocol
+def test_what_only_carries_data_is_a_remote(url: str) -> None:
+    check(Remote("origin", url))
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,15 @@ def test_the_protocol_is_the_only_one_that_git_may_use(url: str, protocol: str) 
 )
 def test_what_could_run_a_program_is_no_remote(url: str) -> None:
     with pytest.raises(PushFailed):
-        protocol_of(Remote("origin", url))
+        check(Remote("origin", url))
 
 
-@given(url=st.text(max_size=40))
-def test_every_url_has_a_protocol_that_only_carries_data_or_is_refused(url: str) -> None:
+@given(url=st.text(max_size=40) | st.builds("{}::{}".format, st.text(max_size=5), st.text()))
+def test_a_url_that_names_a_transport_of_its_own_is_never_a_remote(url: str) -> None:
     with contextlib.suppress(PushFailed):
-        assert protocol_of(Remote("origin", url)) in ("https", "http", "ssh", "file")
+        check(Remote("origin", url))
+        assert url.startswith(("/", "http", "ssh://", "file://")) or "::" not in url
+        assert not url.startswith("-")
 
 
 @pytest.mark.parametrize(
