@@ -317,7 +317,6 @@ class VmOrchestrator:
                 case Step.STOP:
                     report(StepStarted(step.value, "Stopping the VM"))
                     await hypervisor.stop(vm, grace_s=grace_s)
-                    await self._ports.forwards.close(vm)
                 case Step.DELETE:
                     report(StepStarted(step.value, "Deleting the VM"))
                     await hypervisor.delete(vm)
@@ -326,6 +325,7 @@ class VmOrchestrator:
                         f"{vm} is in a state in which it cannot be made {goal.value}",
                         hint="`tachikoma status` shows more; nothing was done",
                     )
+            await self._ports.forwards.close(vm)
             done.append(step)
             report(StepEnded(step.value, clock.monotonic() - begun))
         return done

@@ -47,7 +47,7 @@ def test_one_vm_and_every_command_around_it(live_user: User) -> None:
     user.run("halt", BRANCH, cwd=repository)
     assert (forwards(user), forwarder in user.processes()) == ([], False)
     console = user.run("logs", BRANCH, "--source", "console", cwd=repository).stdout
-    assert "Power down" in console or console == ""
+    assert "Power down" in console
     assert NAME in user.run("prune", "--days", "0", "--dry-run").stdout
     user.run("prune", "--days", "0", "--yes")
     assert user.run("list", "--json").json["data"]["vms"] == []

@@ -51,8 +51,8 @@ _HIGHEST = 65_535
 def command(context: click.Context) -> int:
     """Reach what listens in a VM at this host's loopback, also with network = "proxy".
 
-    A forwarded port stays until it is closed, or until its VM is halted, destroyed or ends.
-    Without a command it lists them all.
+    A forwarded port stays until it is closed, or until its VM is halted, suspended, destroyed or
+    ends. Without a command it lists them all.
     """
     if context.invoked_subcommand is not None:
         return 0

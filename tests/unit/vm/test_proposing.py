@@ -37,6 +37,7 @@ class Desk:
         ports = Ports(
             hypervisor=bench.engine,
             images=bench.engine,
+            checkpoints=bench.engine,
             git=bench.git,
             shell=bench.shell,
             store=bench.store,

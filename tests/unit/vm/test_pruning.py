@@ -31,6 +31,7 @@ def pruner(bench: Bench, days: int = 30) -> Pruner:
     ports = Ports(
         hypervisor=bench.engine,
         images=bench.engine,
+        checkpoints=bench.engine,
         git=bench.git,
         shell=bench.shell,
         store=bench.store,

@@ -23,7 +23,7 @@ def test_a_port_is_opened_listed_and_closed(line: CommandLine) -> None:
     assert line("ports", "list").err.startswith("no ports are forwarded")
 
 
-@pytest.mark.parametrize("verb", ["halt", "destroy"])
+@pytest.mark.parametrize("verb", ["halt", "suspend", "destroy"])
 def test_ports_end_with_their_vm(line: CommandLine, verb: str) -> None:
     line("spawn", "x")
     line("spawn", "y")
