@@ -102,7 +102,7 @@ class Runtime:
                 global_file=self.paths.config / "config.toml",
                 repository=await self._repository_root(),
                 home=self.paths.home,
-                trusts=self.trusted.trusts,
+                trusts=lambda file, digest: self.trusted.trusts(file, digest),  # noqa: PLW0108 - lazily
             )
         return self._loaded.settings
 
@@ -348,7 +348,7 @@ class Runtime:
             gateway=_later(lambda: self.gateway),
             clock=self.clock,
             settings=self.settings,
-            journal=self.journal,
+            journal=_later(lambda: self.journal),
             forwards=_later(lambda: self.forwards),
         )
 

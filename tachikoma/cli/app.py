@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from tachikoma.cli.completing import branch_words
 from tachikoma.cli.door import Door, Terminated
@@ -26,6 +26,9 @@ from tachikoma.host.process import redacted
 from tachikoma.model.errors import HostError, Interrupted, TachikomaError, UsageError
 from tachikoma.model.version import VERSION
 from tachikoma.runtime import Runtime
+
+if TYPE_CHECKING:  # only a shell that completes loads it
+    from click.shell_completion import CompletionItem
 
 _log = logging.getLogger(__name__)
 _OUTPUT_GONE = 128 + signal.SIGPIPE
@@ -62,6 +65,8 @@ class Verbs(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer verbs, without loading them, and branches: a line without a verb spawns one."""
+        from click.shell_completion import CompletionItem
+
         verbs = VERBS | {also: VERBS[verb] for also, verb in ALIASES.items()}
         found = [CompletionItem(verb, help=told) for verb, told in verbs.items()]
         return [

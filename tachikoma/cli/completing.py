@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from tachikoma.cli.door import Door
 from tachikoma.cli.lookup import repository_here
 from tachikoma.model.errors import TachikomaError
+
+if TYPE_CHECKING:  # only a shell that completes loads it
+    from click.shell_completion import CompletionItem
 
 _PATIENCE_S = 2.0
 
@@ -33,6 +36,8 @@ def branches(
 
 def places(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete one side of a copy: a VM with a colon behind it, or a path of this host."""
+    from click.shell_completion import CompletionItem
+
     if ":" in begun:
         return []
     found = [CompletionItem(f"{item.value}:") for item in _asked(context, begun, _vms)]
@@ -41,6 +46,8 @@ def places(context: click.Context, _parameter: click.Parameter, begun: str) -> l
 
 def keys(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete a key of the settings."""
+    from click.shell_completion import CompletionItem
+
     from tachikoma.config.layers import KEYS
 
     return [
@@ -76,6 +83,8 @@ async def _branches(door: Door) -> dict[str, str]:
 def _asked(
     context: click.Context, begun: str, ask: Callable[[Door], Awaitable[dict[str, str]]]
 ) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
     door = context.find_object(Door)
     if door is None:
         return []

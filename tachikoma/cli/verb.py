@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:  # only a shell that completes loads it
+    from click.shell_completion import CompletionItem
 
 COMPLETING = "_TACHIKOMA_COMPLETE"
 """Set by the shell when it asks click how a word may go on."""
@@ -38,6 +42,8 @@ class VerbGroup(click.Group):
 
 def common_options(begun: str) -> list[CompletionItem]:
     """Offer the options of every command to who has begun one."""
+    from click.shell_completion import CompletionItem
+
     names = [(name.split()[0], told) for both, told in COMMON for name in both.split(", ")]
     return [
         CompletionItem(name, help=told)

@@ -8,7 +8,6 @@ from pathlib import Path
 from tachikoma.git import invocation, worktrees
 from tachikoma.git.making import Maker
 from tachikoma.git.port import Identity, Origin, Remote, Repository, Worktree
-from tachikoma.git.remotes import decode_remote
 from tachikoma.git.worktrees import Entry
 from tachikoma.host.clock import Clock
 from tachikoma.model.errors import (
@@ -152,6 +151,8 @@ class GitCli:
             git_dir=repository.git_dir,
             accepted=(0, 1),
         )
+        from tachikoma.git.remotes import decode_remote  # only a new VM and `pr` need it
+
         return decode_remote(done.text, repository.root)
 
     async def identity(self, directory: Path) -> Identity | None:
