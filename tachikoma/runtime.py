@@ -21,20 +21,25 @@ from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
 from tachikoma.model.errors import NotARepositoryError, UnsupportedError, UsageError
 from tachikoma.model.settings import HypervisorChoice, Settings
 from tachikoma.model.vm import Endpoint
-from tachikoma.ssh.port import Shell
+from tachikoma.ssh.port import Forwards, NoForwards, Shell
 from tachikoma.state.port import StateStore
 from tachikoma.vm.orchestrator import VmOrchestrator
 from tachikoma.vm.ports import Credentials, Gateway, Ports, Secret
 
 if TYPE_CHECKING:  # each is loaded where it is made
     from tachikoma.belongings.port import Belongings
+    from tachikoma.config.files import SettingsFiles
+    from tachikoma.config.trust import TrustedFiles
     from tachikoma.credentials.port import Finding, Source
     from tachikoma.credentials.waterfall import Waterfall
+    from tachikoma.host.journal import FileJournal
     from tachikoma.hypervisor.synthetic import Synthetic
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
     from tachikoma.proxy.plan import Plan
     from tachikoma.vm.keeping import Keeping
+    from tachikoma.vm.proposing import Proposer
+    from tachikoma.vm.pruning import Pruner
 
 _SAYS_S = 10.0
 _Part = TypeVar("_Part")
@@ -86,21 +91,39 @@ class Runtime:
 
     # Settings: they need the repository, which only git can find, so they are loaded once
 
-    async def load_settings(self) -> Settings:
+    async def load_settings(self, *, anew: bool = False) -> Settings:
         """Read the layers of settings that hold in ``cwd``. Does nothing the second time.
 
         Raises:
             ConfigError: a file cannot be used.
         """
-        if self._loaded is None:
+        if self._loaded is None or anew:
             from tachikoma.config.load import load
 
             self._loaded = load(
                 global_file=self.paths.config / "config.toml",
                 repository=await self._repository_root(),
                 home=self.paths.home,
+                trusts=lambda file, digest: self.trusted.trusts(file, digest),  # noqa: PLW0108 - lazily
             )
         return self._loaded.settings
+
+    @cached_property
+    def trusted(self) -> TrustedFiles:
+        """The repository files that the user trusts."""
+        from tachikoma.config.trust import TrustedFiles
+
+        return TrustedFiles(file=self.paths.config / "trust.json")
+
+    async def settings_files(self) -> SettingsFiles:
+        """Say where settings are read from, for who changes them."""
+        from tachikoma.config.files import SettingsFiles
+
+        return SettingsFiles(
+            own=self.paths.config / "config.toml",
+            repository=await self._repository_root(),
+            home=self.paths.home,
+        )
 
     def use_defaults(self) -> None:
         """Go on without settings files: for `doctor`, which has told that they are broken."""
@@ -344,6 +367,46 @@ class Runtime:
             credentials=_later(lambda: self.credentials),
             clock=self.clock,
             settings=self.settings,
+            journal=_later(lambda: self.journal),
+            forwards=_later(lambda: self.forwards),
+        )
+
+    @cached_property
+    def journal(self) -> FileJournal:
+        """What is kept of the making and setting up of each VM."""
+        from tachikoma.host.journal import FileJournal
+
+        base = self._synthetic if self.engine_name == "synthetic" else self.paths.logs
+        return FileJournal(directory=base / "vms", clock=self.clock)
+
+    @cached_property
+    def forwards(self) -> Forwards:
+        """Ports of VMs on this host's loopback."""
+        if self.engine_name == "synthetic":
+            return NoForwards()
+        from tachikoma.ssh.forwards import SshForwards
+
+        return SshForwards(directory=self.paths.config / "forwards", clock=self.clock)
+
+    @cached_property
+    def pruner(self) -> Pruner:
+        """What removes VMs that nobody uses."""
+        from tachikoma.vm.pruning import Pruner
+
+        heart = self.orchestrator
+        return Pruner(ports=self.ports, survey=heart.survey, destroy=heart.destroy)
+
+    @cached_property
+    def proposer(self) -> Proposer:
+        """What commits, pushes and opens pull requests."""
+        from tachikoma.git.github import GitHub
+        from tachikoma.git.publishing import GitPublishing
+        from tachikoma.vm.proposing import Proposer
+
+        return Proposer(
+            ports=self.ports,
+            publishing=GitPublishing(environ=self.environ),
+            forge=GitHub(environ=self.environ),
         )
 
     @cached_property

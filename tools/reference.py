@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md from the command tree; `--check` only compares."""
+"""Writes docs/reference/cli/, a page for each command, from their help; `--check` compares."""
 
 from __future__ import annotations
 
@@ -10,35 +10,75 @@ import click
 
 from tachikoma.cli.app import tree
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
-HEAD = """# The command line
-
-Generated from the program's own help by `make docs`.
-"""
+PLACE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli"
+NOTE = "Generated from the program's own help by `make docs`."
 
 
 def main() -> int:
-    page = HEAD + "".join(_sections(tree, ("tachikoma",)))
+    pages = dict(_pages())
+    there = {path.name for path in PLACE.glob("*.md")} if PLACE.is_dir() else set()
     if "--check" not in sys.argv[1:]:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page, encoding="utf-8")
+        PLACE.mkdir(parents=True, exist_ok=True)
+        for name in there - set(pages):
+            (PLACE / name).unlink()
+        for name, text in pages.items():
+            (PLACE / name).write_text(text, encoding="utf-8")
         return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page:
-        return 0
-    print(f"{PAGE.name} is not what the program's help says: run `make docs`")
-    return 1
+    wrong = sorted(there ^ set(pages))
+    wrong += [
+        name
+        for name in sorted(there & set(pages))
+        if (PLACE / name).read_text(encoding="utf-8") != pages[name]
+    ]
+    for name in wrong:
+        print(f"docs/reference/cli/{name} is not what the program's help says: run `make docs`")
+    return 1 if wrong else 0
 
 
-def _sections(command: click.Command, name: tuple[str, ...]) -> Iterator[str]:
-    context = click.Context(
-        command, info_name=" ".join(name), terminal_width=100, max_content_width=100
+def _pages() -> Iterator[tuple[str, str]]:
+    """Give the index and a page for each verb; the commands of a group are on its page."""
+    context = _context(tree, ("tachikoma",))
+    verbs = {name: tree.get_command(context, name) for name in tree.list_commands(context)}
+    rows = "".join(
+        f"- [`tachikoma {name}`]({name}.md): {_first_sentence(command)}\n"
+        for name, command in verbs.items()
+        if command is not None
     )
-    yield f"\n## {' '.join(name)}\n\n```text\n{command.get_help(context).strip()}\n```\n"
+    yield (
+        "index.md",
+        f"# The command line\n\n{NOTE}\n\n{rows}\n{_shown(tree, ('tachikoma',))}",
+    )
+    for name, command in verbs.items():
+        assert command is not None
+        sections = "\n".join(_sections(command, ("tachikoma", name), "#"))
+        yield f"{name}.md", sections.replace("\n\n", f"\n\n{NOTE}\n\n", 1)
+
+
+def _sections(command: click.Command, name: tuple[str, ...], mark: str) -> Iterator[str]:
+    yield f"{mark} {' '.join(name)}\n\n{_shown(command, name)}"
     if isinstance(command, click.Group):
+        context = _context(command, name)
         for verb in command.list_commands(context):
             inner = command.get_command(context, verb)
             assert inner is not None
-            yield from _sections(inner, (*name, verb))
+            if not inner.hidden:
+                yield from _sections(inner, (*name, verb), mark + "#")
+
+
+def _shown(command: click.Command, name: tuple[str, ...]) -> str:
+    return f"```text\n{command.get_help(_context(command, name)).strip()}\n```\n"
+
+
+def _context(command: click.Command, name: tuple[str, ...]) -> click.Context:
+    return click.Context(
+        command, info_name=" ".join(name), terminal_width=100, max_content_width=100
+    )
+
+
+def _first_sentence(command: click.Command) -> str:
+    paragraph = " ".join((command.help or "").partition("\n\n")[0].split())
+    first, stop, _ = paragraph.partition(". ")
+    return first + "." if stop else paragraph
 
 
 if __name__ == "__main__":

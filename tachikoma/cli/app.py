@@ -10,14 +10,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from tachikoma.cli.completing import branch_words
 from tachikoma.cli.door import Door, Terminated
 from tachikoma.cli.line import ALIASES, VERBS, Line, arrange, check_guess
 from tachikoma.cli.render import Failure, Screen, failure_of
 from tachikoma.cli.terminal import Terminal, current_directory, this_terminal
-from tachikoma.cli.verb import COMMON
+from tachikoma.cli.verb import COMMON, COMPLETING, common_options
 from tachikoma.host.files import write_atomically
 from tachikoma.host.paths import private_dir
 from tachikoma.host.process import redacted
@@ -25,10 +27,11 @@ from tachikoma.model.errors import HostError, Interrupted, TachikomaError, Usage
 from tachikoma.model.version import VERSION
 from tachikoma.runtime import Runtime
 
+if TYPE_CHECKING:  # only a shell that completes loads it
+    from click.shell_completion import CompletionItem
+
 _log = logging.getLogger(__name__)
 _OUTPUT_GONE = 128 + signal.SIGPIPE
-_COMPLETING = "_TACHIKOMA_COMPLETE"
-"""Set by the shell when it asks click how a word may go on."""
 _EXAMPLES = """\b
 Examples:
   tachikoma                          the current branch's VM, made if need be
@@ -59,6 +62,18 @@ class Verbs(click.Group):
         command = module.command
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer verbs, without loading them, and branches: a line without a verb spawns one."""
+        from click.shell_completion import CompletionItem
+
+        verbs = VERBS | {also: VERBS[verb] for also, verb in ALIASES.items()}
+        found = [CompletionItem(verb, help=told) for verb, told in verbs.items()]
+        return [
+            *[item for item in found if item.value.startswith(incomplete)],
+            *common_options(incomplete),
+            *branch_words(ctx, incomplete),
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without loading them."""
@@ -144,8 +159,8 @@ def _answer(line: Line, screen: Screen, terminal: Terminal, make_runtime: MakeRu
 
 def _parse_and_run(line: Line, door: Door) -> int:
     """Let click parse and call, without its own ideas of what an error looks like."""
-    if _COMPLETING in door.terminal.environ:
-        tree.main(args=[], prog_name="tachikoma")
+    if COMPLETING in door.terminal.environ:
+        tree.main(args=[], prog_name="tachikoma", obj=door)
     try:
         with tree.make_context("tachikoma", list(line.argv), obj=door) as context:
             given = tree.invoke(context)

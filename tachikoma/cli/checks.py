@@ -6,14 +6,15 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
 from tachikoma.cli import words
 from tachikoma.host import files
 from tachikoma.model.checks import Check as EngineCheck
-from tachikoma.model.errors import TachikomaError
+from tachikoma.model.errors import MissingToolError, TachikomaError
+from tachikoma.model.vm import Feature, Features
 from tachikoma.runtime import Runtime
 
 _CREDENTIALS = "`tachikoma credentials` tells what each source says"
@@ -32,12 +33,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was looked at: what was found, what it is good for, and what mends it."""
 
     name: str
     verdict: Verdict
     found: str
     hint: str = ""
+    why: str = ""
 
 
 Look = Callable[[Runtime], Awaitable[Check]]
@@ -54,11 +56,24 @@ async def look_all(runtime: Runtime) -> list[Check]:
     return [check for check in found if told.get(check.found, check) is check]
 
 
+def features_of(features: Features) -> dict[str, object]:
+    """Give what an engine can do, feature by feature, and what it does by default."""
+    told: dict[str, object] = {}
+    for each in fields(features):
+        value = getattr(features, each.name)
+        if isinstance(value, Feature):
+            told[each.name] = {"available": value.available, "why": value.why}
+        else:
+            told[each.name] = str(value)
+    return told
+
+
 async def _looked(name: str, look: Look, runtime: Runtime) -> Check:
     try:
-        return await look(runtime)
+        found = await look(runtime)
     except TachikomaError as error:
-        return Check(name, Verdict.FAIL, error.message, error.hint)
+        found = Check(name, Verdict.FAIL, error.message, error.hint)
+    return replace(found, why=found.why or _WHY[name])
 
 
 async def _python(runtime: Runtime) -> Check:
@@ -101,10 +116,8 @@ async def _engine_parts(runtime: Runtime) -> list[Check]:
 
 
 def _engine_part(each: EngineCheck) -> Check:
-    if each.ok:
-        return Check(each.name, Verdict.OK, each.found)
-    verdict = Verdict.FAIL if each.required else Verdict.WARN
-    return Check(each.name, verdict, each.found, "; ".join(filter(None, (each.why, each.fix))))
+    verdict = Verdict.OK if each.ok else Verdict.FAIL if each.required else Verdict.WARN
+    return Check(each.name, verdict, each.found, "" if each.ok else each.fix, each.why)
 
 
 async def _vms(runtime: Runtime) -> Check:
@@ -195,6 +208,32 @@ def _existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.is_dir())
 
 
+async def _gh(runtime: Runtime) -> Check:
+    """Look for the one program that only `pr` uses."""
+    try:
+        said = await runtime.said(["gh", "--version"])
+    except MissingToolError:
+        return Check(
+            "gh", Verdict.OK, "not installed; `tachikoma pr` then says how to go on by hand"
+        )
+    return Check("gh", Verdict.OK, said.removeprefix("gh version "))
+
+
+_WHY = {
+    "python": "runs tachikoma itself",
+    "git": "finds branches and makes their worktrees",
+    "settings": "says how VMs are made",
+    "ssh": "leads into the VMs",
+    "engine": "runs the VMs",
+    "image": "is what the disks of new VMs start from",
+    "VMs": "takes up disk space, and should belong to a branch",
+    "ssh key": "opens the VMs, and nothing else",
+    "proxy": "adds your credential to what VMs ask the API",
+    "credential": "is what the proxy adds; it never enters a VM",
+    "gh": "opens pull requests",
+    "disk": "holds images and what VMs write",
+    "memory": "is shared by all running VMs",
+}
 _FIRST: tuple[tuple[str, Look], ...] = (
     ("python", _python),
     ("git", _git),
@@ -208,6 +247,7 @@ _THEN: tuple[tuple[str, Look], ...] = (
     ("ssh key", _key),
     ("proxy", _proxy),
     ("credential", _credential),
+    ("gh", _gh),
     ("disk", _disk),
     ("memory", _memory),
 )

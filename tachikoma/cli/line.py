@@ -18,24 +18,31 @@ VERBS: dict[str, str] = {
     "list": "List the VMs.",
     "status": "Look closely at a VM and at this host.",
     "cd": "Print the path of a branch's worktree.",
+    "cp": "Copy files into a VM or out of it.",
+    "ports": "Forward ports of a VM to this host's loopback.",
+    "logs": "Show what was said about a VM: console, setup, proxy.",
+    "pr": "Commit, push and open a pull request for a branch.",
     "halt": "Stop a VM and keep its disk.",
     "suspend": "Put a VM to rest with its memory.",
     "checkpoint": "Save, list and restore states of a VM's disk.",
     "destroy": "Remove a VM; its worktree and branch stay.",
+    "prune": "Remove the VMs that nobody has used for long.",
     "image": "Build, warm, list and delete base images.",
     "proxy": "Start, stop and look at the credential proxy.",
     "credentials": "Show where the proxy's credential comes from.",
-    "config": "Show every setting and where it comes from.",
+    "ssh": "Let plain `ssh` find the VMs.",
+    "config": "Show and change the settings.",
+    "trust": "Trust the settings files of this repository.",
+    "completions": "Let your shell complete branches, VMs and commands.",
     "doctor": "Check that this machine has what it takes.",
     "demo": "Show the whole thing at work, and clean up.",
 }
 ALIASES = {"stop": "halt", "delete": "destroy", "ls": "list"}
-_GROUPS = ("checkpoint", "image", "proxy")
+_GROUPS = ("checkpoint", "image", "proxy", "config", "ports", "ssh")
 _ASKS_ONLY = ("-h", "--help", "-V", "--version")
 _MEANT_ELSEWHERE = {
     "help": "--help",
     "version": "--version",
-    "ssh": "enter",
     "shell": "enter",
     "attach": "enter",
     "run": "exec",
@@ -47,6 +54,8 @@ _MEANT_ELSEWHERE = {
     "kill": "halt --force",
     "rm": "destroy",
     "remove": "destroy",
+    "scp": "cp",
+    "gc": "prune",
 }
 _CLOSE = 0.75
 

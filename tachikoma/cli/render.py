@@ -104,8 +104,15 @@ class Screen:
     def note(self, text: str) -> None:
         """Tell a person something that is not the result; a machine does not hear it."""
         self.settle()
-        if not self.as_json:
-            self._put(self._terminal.err, words.clean(text))
+        for line in () if self.as_json else self._broken(words.clean(text)):
+            self._put(self._terminal.err, line)
+
+    def _broken(self, text: str) -> list[str]:
+        """Break a line too long for a terminal between words; a pipe gets it whole."""
+        columns = self._terminal.columns()
+        if not self._terminal.err_tty or words.width(text) <= columns:
+            return [text]
+        return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
 
     def fail(self, failure: Failure) -> None:
         """Tell what went wrong and what to do next."""

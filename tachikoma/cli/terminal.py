@@ -24,8 +24,8 @@ class Terminal:
     """Standard input, output and error, which of them are terminals, and the environment.
 
     ``stdin`` is None where it is closed. ``become`` replaces this process by a command (a test
-    puts something in its place that comes back). ``columns`` is asked anew each time: windows
-    change.
+    puts something in its place that comes back); ``call`` lends this terminal to one until it
+    ends. ``columns`` is asked anew each time: windows change.
     """
 
     stdin: int | None
@@ -39,6 +39,7 @@ class Terminal:
     monotonic: Callable[[], float]
     read_line: Callable[[], str]
     become: Callable[[Sequence[str]], int]
+    call: Callable[[Sequence[str]], int] = process.on_terminal
 
     @property
     def colour(self) -> bool:

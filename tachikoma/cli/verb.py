@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+if TYPE_CHECKING:  # only a shell that completes loads it
+    from click.shell_completion import CompletionItem
+
+COMPLETING = "_TACHIKOMA_COMPLETE"
+"""Set by the shell when it asks click how a word may go on."""
 COMMON = (
     ("--json", "One JSON envelope on standard output, also for errors."),
     ("-v, --verbose", "Say more; show the traceback of a bug."),
@@ -14,6 +21,10 @@ COMMON = (
 
 class Verb(click.Command):
     """A command with the common options in its help."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the common options with its own."""
+        return [*super().shell_complete(ctx, incomplete), *common_options(incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write its own options, then the common ones."""
@@ -27,6 +38,18 @@ class VerbGroup(click.Group):
         """Write the commands, then the common options."""
         self.format_commands(ctx, formatter)
         _write_options(self, ctx, formatter)
+
+
+def common_options(begun: str) -> list[CompletionItem]:
+    """Offer the options of every command to who has begun one."""
+    from click.shell_completion import CompletionItem
+
+    names = [(name.split()[0], told) for both, told in COMMON for name in both.split(", ")]
+    return [
+        CompletionItem(name, help=told)
+        for name, told in names
+        if begun.startswith("-") and name.startswith(begun) and name not in ("-h", "--help")
+    ]
 
 
 def _write_options(

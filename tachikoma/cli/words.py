@@ -86,6 +86,13 @@ def clean(text: str) -> str:
     )
 
 
+def plain(value: object) -> object:
+    """Give a setting's value as JSON has it: paths and tuples become texts and lists."""
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def width(text: str) -> int:
     """Tell how many columns ``text`` takes."""
     return sum(

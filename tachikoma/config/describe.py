@@ -23,7 +23,8 @@ _HEAD = """\
 #
 # In the first file a relative path starts from your home directory, in the others from the
 # repository. What is marked (*) cannot be set by a repository where that would run something on
-# this host, open a port of it, reach outside the repository or give a VM more than you do.
+# this host, open a port of it, reach outside the repository or give a VM more than you do, unless
+# you have looked at it and run `tachikoma trust`.
 """
 
 
@@ -51,10 +52,9 @@ def entries(loaded: Loaded) -> tuple[Entry, ...]:
 
 
 def explanation(key: Key) -> str:
-    """Give what a key means, that nothing acts on it yet, and what holds where it is unset."""
-    yet = " No effect yet." if key.idle else ""
+    """Give what a key means, and what holds where it is unset."""
     unset = f" Default: {key.unset}." if key.unset else ""
-    return f"{key.explanation}{yet}{unset}"
+    return f"{key.explanation}{unset}"
 
 
 def example() -> str:

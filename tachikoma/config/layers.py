@@ -62,10 +62,7 @@ def anybody(_value: Value, _own: Value | None, _layer: Layer) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key. ``sample`` and ``unset`` show and explain it where the default is None.
-
-    Nothing in this version acts on a key that is ``idle``: it is read for the versions that do.
-    """
+    """One key. ``sample`` and ``unset`` show and explain it where the default is None."""
 
     name: str
     kind: Kind
@@ -73,7 +70,6 @@ class Key:
     guard: Guard = anybody
     sample: str = ""
     unset: str = ""
-    idle: bool = False
 
 
 def whole(least: int, most: int) -> Kind:
@@ -246,7 +242,6 @@ KEYS: tuple[Key, ...] = (
         "prune_after_days",
         whole(1, 36_500),
         "Days unused after which `prune` removes a VM.",
-        idle=True,
     ),
     Key(
         "credential_command",

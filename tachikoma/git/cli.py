@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tachikoma.git import invocation, worktrees
 from tachikoma.git.making import Maker
-from tachikoma.git.port import Identity, Origin, Repository, Worktree
+from tachikoma.git.port import Identity, Origin, Remote, Repository, Worktree
 from tachikoma.git.worktrees import Entry
 from tachikoma.host.clock import Clock
 from tachikoma.model.errors import (
@@ -133,6 +133,27 @@ class GitCli:
         await self.check_branch_name(branch)
         async with self._maker.alone(repository):
             return await self._make(repository, branch, parent)
+
+    async def branches(self, repository: Repository) -> tuple[str, ...]:
+        """Give the names of all local branches, sorted: one call."""
+        done = await invocation.git(
+            ["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/"],
+            cwd=repository.root,
+            git_dir=repository.git_dir,
+        )
+        return tuple(sorted(done.text.splitlines()))
+
+    async def remote(self, repository: Repository) -> Remote | None:
+        """Say where its branches are pushed to: one call."""
+        done = await invocation.git(
+            ["config", "-z", "--get-regexp", r"^remote\..*\.(push)?url$"],
+            cwd=repository.root,
+            git_dir=repository.git_dir,
+            accepted=(0, 1),
+        )
+        from tachikoma.git.remotes import decode_remote  # only a new VM and `pr` need it
+
+        return decode_remote(done.text, repository.root)
 
     async def identity(self, directory: Path) -> Identity | None:
         """Give the user's name and e-mail as configured for ``directory``; None if not set."""

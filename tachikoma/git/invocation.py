@@ -69,13 +69,14 @@ def git_argv(arguments: Sequence[str], *, git_dir: Path | None = None) -> list[s
     return ["git", "--no-pager", *overrides, *where, *arguments]
 
 
-async def git(
+async def git(  # noqa: PLR0913 - the calls differ in just these
     arguments: Sequence[str],
     *,
     cwd: Path,
     git_dir: Path | None = None,
     accepted: Sequence[int] = (0,),
     env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
     deadline_s: float = QUICK_S,
 ) -> process.Completed:
     """Run git to its end; ``git_dir`` spares it looking for the repository.
@@ -87,6 +88,7 @@ async def git(
     done = await process.run(
         git_argv(arguments, git_dir=git_dir),
         deadline_s=deadline_s,
+        stdin=stdin,
         env={**ENVIRONMENT, **(env or {})},
         cwd=cwd,
         check=False,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tachikoma.git.port import Identity, Origin, Repository, Worktree
+from tachikoma.git.port import Identity, Origin, Remote, Repository, Worktree
 from tachikoma.model.errors import (
     BranchNameError,
     DetachedHeadError,
@@ -36,6 +36,7 @@ class MemoryGit:
     def __init__(self, *, identity: Identity | None = None) -> None:
         self._identity = identity
         self._all: list[_Memory] = []
+        self.remote_urls: dict[Path, str] = {}
 
     def add_repository(
         self, path: Path, *, branch: str | None = "main", commit: str | None = None
@@ -100,6 +101,15 @@ class MemoryGit:
         path = _place(memory, branch, parent)
         memory.heads[path] = branch
         return Worktree(branch, path, origin, start)
+
+    async def branches(self, repository: Repository) -> tuple[str, ...]:
+        """Give the names of all local branches, sorted."""
+        return tuple(sorted(self._memory(repository).branches))
+
+    async def remote(self, repository: Repository) -> Remote | None:
+        """Give what ``remote_urls`` holds for it."""
+        url = self.remote_urls.get(repository.git_dir)
+        return None if url is None else Remote("origin", url)
 
     async def identity(self, directory: Path) -> Identity | None:
         """Give what the constructor was given."""

@@ -56,6 +56,31 @@ class Identity:
     email: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where a repository's branches are pushed to. ``url`` is as git has it, a local path whole."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a commit says."""
+
+    subject: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHeads:
+    """What a remote has: its main branch, and the commits of that and of another one ("" none)."""
+
+    main: str
+    main_commit: str
+    branch_commit: str
+
+
 class Git(Protocol):
     """Git on the host. Nothing that a guest may have written to ``.git`` is executed."""
 
@@ -102,10 +127,108 @@ class Git(Protocol):
         """
         ...
 
+    async def branches(self, repository: Repository) -> tuple[str, ...]:
+        """Give the names of all local branches, sorted."""
+        ...
+
+    async def remote(self, repository: Repository) -> Remote | None:
+        """Say where its branches are pushed to: ``origin`` or its only remote; None without one.
+
+        Read from a file that a guest may have written: compare it before anything is sent there.
+        """
+        ...
+
     async def identity(self, directory: Path) -> Identity | None:
         """Give the user's name and e-mail as configured for ``directory``; None if not set."""
         ...
 
     async def head(self, worktree: Path) -> str:
         """Give the commit id of HEAD in ``worktree``."""
+        ...
+
+
+class Publishing(Protocol):
+    """Committing on the host what a guest has left, and sending a branch to a remote.
+
+    Nothing that a guest may have written to ``.git`` is executed: no hook, no filter, no helper.
+    """
+
+    async def uncommitted(self, repository: Repository, worktree: Path) -> tuple[str, ...]:
+        """Give the paths that a commit of everything would change.
+
+        Raises:
+            GitError: a merge, rebase or the like is under way there.
+        """
+        ...
+
+    async def stat(self, repository: Repository, worktree: Path) -> str:
+        """Give the diff stat of what is uncommitted. Stages it."""
+        ...
+
+    async def commit_all(
+        self, repository: Repository, worktree: Worktree, *, message: Commit, identity: Identity
+    ) -> str:
+        """Commit everything that is not ignored; gives the commit id. All or nothing.
+
+        Raises:
+            GitError: the branch has moved meanwhile, or git refused.
+        """
+        ...
+
+    async def head(self, repository: Repository, branch: str) -> str:
+        """Give the commit id of a local branch; "" if there is none."""
+        ...
+
+    async def heads(self, remote: Remote, branch: str) -> RemoteHeads:
+        """Ask the remote what it has.
+
+        Raises:
+            PushFailed: it does not answer, or does not let this user in.
+        """
+        ...
+
+    async def ahead(
+        self, repository: Repository, branch: str, remote: Remote, heads: RemoteHeads
+    ) -> tuple[Commit, ...]:
+        """Give the commits of ``branch`` that the remote's main branch has not, newest first."""
+        ...
+
+    async def push(self, repository: Repository, branch: str, remote: Remote, commit: str) -> None:
+        """Send ``commit`` to the remote as ``branch``, never by force.
+
+        Raises:
+            PushFailed: it was not taken; details hold what git said.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """What is proposed, to which main branch."""
+
+    branch: str
+    base: str
+    title: str
+    body: str
+
+
+class Forge(Protocol):
+    """Where pull requests are opened."""
+
+    def by_hand(self, remote: Remote, branch: str, base: str) -> str:
+        """Say how a person opens the pull request."""
+        ...
+
+    async def existing(self, remote: Remote, branch: str) -> str:
+        """Give the URL of the open pull request of ``branch``; "" if there is none, or nobody can
+        tell.
+        """
+        ...
+
+    async def open(self, remote: Remote, request: PullRequest) -> str:
+        """Open a pull request and give its URL; "" if there is no program here that could.
+
+        Raises:
+            PullRequestFailed: the forge refused; the hint says how by hand.
+        """
         ...

@@ -178,6 +178,20 @@ def detach(
     return child.pid
 
 
+def on_terminal(argv: Sequence[str]) -> int:
+    """Lend this terminal to ``argv`` until it ends, and give its exit status (an editor).
+
+    It gets the user's whole environment, and no deadline: a person is at it.
+
+    Raises:
+        MissingToolError: the program does not exist.
+    """
+    try:
+        return subprocess.run(list(argv), env=environ.current(), check=False).returncode
+    except OSError as error:
+        raise _not_started(error, argv[0], None) from error
+
+
 def start_time(pid: int) -> str | None:
     """Give what tells this process from a later one with the same id; None if there is none.
 

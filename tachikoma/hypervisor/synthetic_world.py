@@ -187,7 +187,7 @@ def _decoded_vm(said: dict[str, Any]) -> SyntheticVm:
             **said,
             "state": VmState(said["state"]),
             "launch": None if launch is None else _decoded_launch(launch),
-            "checkpoints": tuple(Checkpoint(*each) for each in said["checkpoints"]),
+            "checkpoints": tuple(Checkpoint(*each) for each in said.get("checkpoints", ())),
         }
     )
 

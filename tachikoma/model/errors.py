@@ -14,6 +14,9 @@ The tree (codes are stable; scripts may match on them)::
         DetachedHeadError         git.detached_head
         BranchNameError           git.bad_branch_name
         WorktreeError             git.worktree
+        PushFailed                git.push
+        RemoteChangedError        git.remote_changed
+        PullRequestFailed         git.pull_request
       StateError                  state.failed
         StateCorruptError         state.corrupt
         StateTooNewError          state.too_new
@@ -37,6 +40,8 @@ The tree (codes are stable; scripts may match on them)::
         ImageBuildFailed          image.build_failed
       SshError                    ssh.failed
         SshUnreachableError       ssh.unreachable
+        PortTakenError            ssh.port_taken
+      CopyError                   cp.failed
       ProxyError                  proxy.failed
         ProxyPortError            proxy.port_taken
       CredentialError             credentials.failed
@@ -139,6 +144,24 @@ class WorktreeError(GitError):
     """The worktree of a branch cannot be made or used."""
 
     code = "git.worktree"
+
+
+class PushFailed(GitError):
+    """The remote did not take the branch; details hold what git said."""
+
+    code = "git.push"
+
+
+class RemoteChangedError(GitError):
+    """The remote is not the one that the branch's VM was made with; a guest can change it."""
+
+    code = "git.remote_changed"
+
+
+class PullRequestFailed(GitError):
+    """The branch is pushed, and the pull request could not be opened; the hint says how by hand."""
+
+    code = "git.pull_request"
 
 
 class StateError(TachikomaError):
@@ -277,6 +300,18 @@ class SshUnreachableError(SshError):
     """Nothing answers, or it is not the VM that we know."""
 
     code = "ssh.unreachable"
+
+
+class PortTakenError(SshError):
+    """Something else listens on a port of this host."""
+
+    code = "ssh.port_taken"
+
+
+class CopyError(TachikomaError):
+    """Files could not be copied into a VM or out of it."""
+
+    code = "cp.failed"
 
 
 class ProxyError(TachikomaError):

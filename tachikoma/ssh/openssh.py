@@ -99,7 +99,7 @@ def attach_argv(login: Login, *, command: Sequence[str], directory: str, tty: bo
         line = remote.on_terminal(command, directory)
     else:
         line = remote.without_terminal(command or ("bash", "-l"), directory)
-    options = [part for option in _options(login) for part in ("-o", option)]
+    options = [part for option in options_for(login) for part in ("-o", option)]
     where = ["-p", str(login.endpoint.port), "-l", login.user]
     return [
         *["ssh", "-F", "/dev/null", "-t" if tty else "-T"],
@@ -109,7 +109,8 @@ def attach_argv(login: Login, *, command: Sequence[str], directory: str, tty: bo
     ]
 
 
-def _options(login: Login) -> list[str]:
+def options_for(login: Login) -> list[str]:
+    """Give the options with which every ``ssh`` of ours goes to a VM."""
     return [
         f"HostKeyAlias={login.vm}",
         f"UserKnownHostsFile={_option_path(login.known_hosts)}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tachikoma.model.errors import UnsupportedError
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Endpoint
 
@@ -81,3 +82,60 @@ class Shell(Protocol):
             SshUnreachableError: no connection, or an unexpected host key.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A port of a VM that is reached at ``127.0.0.1:host_port`` of this host.
+
+    ``since`` is seconds since the epoch, ``pid`` the process that forwards.
+    """
+
+    vm: VmName
+    guest_port: int
+    host_port: int
+    pid: int
+    since: float
+
+
+class Forwards(Protocol):
+    """Ports of VMs on this host's loopback. Each lives until it is closed or its VM ends."""
+
+    async def open(self, login: Login, *, guest_port: int, host_port: int) -> Forward:
+        """Forward; the one that does just that already is given as it is.
+
+        Raises:
+            PortTakenError: something else listens on that port of this host.
+            SshUnreachableError: the VM does not answer.
+        """
+        ...
+
+    def all(self) -> list[Forward]:
+        """List what is forwarded now, by VM and port."""
+        ...
+
+    async def close(self, vm: VmName, *, host_port: int | None = None) -> list[Forward]:
+        """End those of ``vm``, or the one at ``host_port``; gives what there was."""
+        ...
+
+
+class NoForwards:
+    """Forwards nothing: for engines without a network, and for tests."""
+
+    async def open(self, login: Login, *, guest_port: int, host_port: int) -> Forward:
+        """Refuse.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        del login, guest_port, host_port
+        raise UnsupportedError("this engine forwards no ports", hint="use a real one")
+
+    def all(self) -> list[Forward]:
+        """Give nothing."""
+        return []
+
+    async def close(self, vm: VmName, *, host_port: int | None = None) -> list[Forward]:
+        """Do nothing."""
+        del vm, host_port
+        return []

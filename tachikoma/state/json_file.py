@@ -152,6 +152,7 @@ def _encoded(record: VmRecord) -> dict[str, object]:
         "last_used": record.last_used,
         "token_hashes": list(record.token_hashes),
         "mounts": [[tag, str(path)] for tag, path in record.mounts],
+        "remote": record.remote,
     }
 
 
@@ -178,6 +179,7 @@ def _record(name: str, raw: object) -> VmRecord:
         last_used=_number(fields.get("last_used"), f"{name}.last_used"),
         token_hashes=tuple(_text(each, f"{name}.token_hashes") for each in items("token_hashes")),
         mounts=tuple(_mount(each, f"{name}.mounts") for each in items("mounts")),
+        remote=_text(fields.get("remote", ""), f"{name}.remote"),
     )
 
 

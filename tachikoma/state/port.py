@@ -17,7 +17,9 @@ class VmRecord:
 
     ``repository`` is the common git directory. Times are seconds since the epoch.
     ``token_hashes`` are SHA-256 hex digests of the tokens with which the VM may use the proxy,
-    newest first. ``mounts`` are (tag, host path) as of the last start.
+    newest first. ``mounts`` are (tag, host path) as of the last start. ``remote`` is the URL that
+    the repository's branches were pushed to when its first VM was made, "" for none: a guest can
+    change the repository's own word.
     """
 
     name: VmName
@@ -31,6 +33,7 @@ class VmRecord:
     last_used: float
     token_hashes: tuple[str, ...] = ()
     mounts: tuple[tuple[str, Path], ...] = ()
+    remote: str = ""
 
 
 @dataclass(slots=True)

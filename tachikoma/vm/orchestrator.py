@@ -48,6 +48,7 @@ from tachikoma.vm.requests import (
 _STOP_GRACE_S = 30.0
 _LOCK_DEADLINE_S = 900.0
 """Longer than the longest spawn: an image to build, then a boot."""
+_AT_REST = (Phase.ABSENT, Phase.STOPPED, Phase.SUSPENDED)
 _COMMIT = 12
 """As much of a commit id as people are shown."""
 
@@ -75,12 +76,14 @@ class VmOrchestrator:
         lap("the worktree is there")
         name = await self._claim(repository, worktree)
         async with self._held(name, "spawn", report):
+            report = ports.journal.overhearing(name, report)
             record = self._still_claimed(name, repository, worktree)
             lap("the VM has its name and is locked")
             spawning = Spawning(ports=ports, repository=repository, record=record, report=report)
             try:
                 login = await spawning.bring_up()
-            except TachikomaError:
+            except TachikomaError as error:
+                ports.journal.note(name, f"failed: {error.message}")
                 await self._forget_if_absent(name)
                 raise
         return SpawnOutcome(
@@ -163,10 +166,13 @@ class VmOrchestrator:
 
         Raises:
             VmNotFoundError: no VM of that name or branch.
+            VmBusyError: it is in use, and the request spares such a one.
         """
         ports = self._ports
         known = await find_vm(ports, request.target)
         async with self._held(known.name, "destroy", report):
+            if request.unused_since is not None:
+                await self._check_unused(known.name, request.unused_since)
             with ports.store.edit() as ledger:
                 if (record := ledger.vms.get(known.name)) is not None:
                     ledger.put(replace(record, token_hashes=()))
@@ -176,6 +182,7 @@ class VmOrchestrator:
             if Step.DELETE not in done:  # it is gone, but who deleted it may have been killed
                 await ports.hypervisor.delete(known.name)
             ports.shell.forget(known.name)
+            ports.journal.forget(known.name)
             with ports.store.edit() as ledger:
                 ledger.drop(known.name)
         return DestroyOutcome(
@@ -216,6 +223,14 @@ class VmOrchestrator:
             log=hypervisor.log_of(known.name),
         )
 
+    async def _check_unused(self, vm: VmName, since: float) -> None:
+        """Raise VmBusyError if ``vm`` runs, or was used after ``since``; its lock is held."""
+        record = self._ports.store.read().vms.get(vm)
+        if record is not None and record.last_used > since:
+            raise VmBusyError(f"{vm} has just been used", hint="it stays")
+        if await sighting.roughly(self._ports.hypervisor, vm) not in _AT_REST:
+            raise VmBusyError(f"{vm} runs", hint="`tachikoma halt` stops it")
+
     # Finding what is meant
 
     @property
@@ -243,8 +258,12 @@ class VmOrchestrator:
         if known is not None and known.worktree == worktree.path:
             return known.name
         taken = {info.name for info in await self._ports.hypervisor.vms()}
+        remote = await self._ports.git.remote(repository)
         with self._ports.store.edit() as ledger:
-            fresh = self._fresh(repository, worktree, VmName(""))
+            fresh = replace(
+                self._fresh(repository, worktree, VmName("")),
+                remote=registry.remote_of(ledger, repository) or (remote.url if remote else ""),
+            )
             return registry.claim(ledger, repository, worktree, taken=taken, fresh=fresh).name
 
     def _still_claimed(self, name: VmName, repository: Repository, worktree: Worktree) -> VmRecord:
@@ -307,6 +326,7 @@ class VmOrchestrator:
                         f"{vm} is in a state in which it cannot be made {goal.value}",
                         hint="`tachikoma status` shows more; nothing was done",
                     )
+            await self._ports.forwards.close(vm)
             done.append(step)
             report(StepEnded(step.value, clock.monotonic() - begun))
         return done

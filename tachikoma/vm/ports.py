@@ -10,9 +10,10 @@ from tachikoma.git.port import Git
 from tachikoma.host.clock import Clock
 from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
 from tachikoma.model.events import Report
+from tachikoma.model.names import VmName
 from tachikoma.model.settings import Settings
 from tachikoma.model.vm import Endpoint, Network
-from tachikoma.ssh.port import Shell
+from tachikoma.ssh.port import Forwards, NoForwards, Shell
 from tachikoma.state.port import StateStore
 
 
@@ -60,6 +61,37 @@ class Credentials(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """What is kept of the making and setting up of each VM, for `tachikoma logs`."""
+
+    def note(self, vm: VmName, text: str) -> None:
+        """Add lines about ``vm``. Never fails: a log must not stop the work."""
+        ...
+
+    def overhearing(self, vm: VmName, report: Report) -> Report:
+        """Give a report that also notes what is reported about ``vm``."""
+        ...
+
+    def forget(self, vm: VmName) -> None:
+        """Remove what is kept of ``vm``. Does nothing if absent."""
+        ...
+
+
+class NoJournal:
+    """Keeps nothing."""
+
+    def note(self, vm: VmName, text: str) -> None:
+        """Do nothing."""
+
+    def overhearing(self, vm: VmName, report: Report) -> Report:
+        """Give the report as it is."""
+        del vm
+        return report
+
+    def forget(self, vm: VmName) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Everything that the heart works through, and the settings of this command."""
@@ -75,6 +107,8 @@ class Ports:
     credentials: Credentials
     clock: Clock
     settings: Settings
+    journal: Journal = field(default_factory=NoJournal)
+    forwards: Forwards = field(default_factory=NoForwards)
 
     @property
     def image(self) -> str:

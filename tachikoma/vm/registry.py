@@ -34,6 +34,18 @@ def claim(
     return record
 
 
+def remote_of(ledger: Ledger, repository: Repository) -> str:
+    """Give the URL recorded when the repository's first VM was made; "" if it has none.
+
+    What its ``.git`` says now may be a guest's word.
+    """
+    made = sorted(
+        (r for r in ledger.vms.values() if r.repository == repository.git_dir and r.remote),
+        key=lambda record: record.created,
+    )
+    return made[0].remote if made else ""
+
+
 def of_name(ledger: Ledger, name: str, repository: Path | None) -> VmRecord | None:
     """Find the VM that ``name`` means: a VM's name, a branch of ``repository``, or a branch that
     only one repository has a VM for.

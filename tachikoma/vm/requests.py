@@ -151,11 +151,13 @@ class CheckpointsOutcome:
 class DestroyRequest:
     """Remove a VM with its disk, its token and its record. Worktree and branch stay.
 
-    ``force`` does not wait for the guest to shut down.
+    ``force`` does not wait for the guest to shut down. ``unused_since`` (seconds since the epoch)
+    spares a VM that runs or that somebody has used after that.
     """
 
     target: Target
     force: bool = False
+    unused_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,35 @@ class DestroyOutcome:
     name: VmName
     branch: str
     worktree: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class PruneRequest:
+    """Destroy the VMs that nobody has used for ``days`` (None: as the settings say) and that do
+    not run. ``dry_run`` only says which.
+    """
+
+    days: float | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A VM that is old enough and stays all the same."""
+
+    name: VmName
+    branch: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PruneOutcome:
+    """What was destroyed (or would be), with the disk space of each in ``freed_bytes``."""
+
+    days: float
+    pruned: tuple[VmReport, ...]
+    spared: tuple[Spared, ...]
+    freed_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

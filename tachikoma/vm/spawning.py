@@ -23,6 +23,7 @@ from tachikoma.model.vm import Endpoint, Launch, VmState
 from tachikoma.ssh.port import Login
 from tachikoma.state.port import VmRecord
 from tachikoma.vm import packing, sighting
+from tachikoma.vm.journal import overheard
 from tachikoma.vm.lifecycle import Goal, Phase, Step, decide
 from tachikoma.vm.ports import Ports
 from tachikoma.vm.provision.luggage import Carried, Luggage
@@ -255,7 +256,7 @@ class Spawning:
             self._note(token_hashes=(plan.token_hash, *self._record.token_hashes)[:_TOKENS_KEPT])
 
         await provision(
-            ports.hypervisor,
+            overheard(ports.hypervisor, lambda text: ports.journal.note(vm, text)),
             vm,
             plan,
             deadline_s=ports.settings.boot_timeout_secs + (_SCRIPTS_S if luggage.scripts else 0),

@@ -10,7 +10,7 @@ import pytest
 
 from tachikoma.git.cli import GitCli
 from tachikoma.git.memory import MemoryGit
-from tachikoma.git.port import Git, Identity, Origin, Repository
+from tachikoma.git.port import Git, Identity, Origin, Remote, Repository
 from tachikoma.host.clock import SystemClock
 from tachikoma.model.errors import (
     BranchNameError,
@@ -37,6 +37,8 @@ class World(Protocol):
 
     def branch(self, at: Path, name: str, *, remote: str = "") -> None: ...
 
+    def remote(self, at: Path, url: str) -> None: ...
+
 
 @dataclass
 class MemoryWorld:
@@ -55,6 +57,9 @@ class MemoryWorld:
     def branch(self, at: Path, name: str, *, remote: str = "") -> None:
         self.git.add_branch(Repository(at.name, at / ".git", at), name, remote=remote)
 
+    def remote(self, at: Path, url: str) -> None:
+        self.git.remote_urls[at / ".git"] = url
+
 
 @dataclass
 class RealWorld:
@@ -66,6 +71,9 @@ class RealWorld:
         if state == "detached":
             real_git.git(path, "switch", "-q", "--detach")
         return path
+
+    def remote(self, at: Path, url: str) -> None:
+        real_git.git(at, "remote", "add", "origin", url)
 
     def branch(self, at: Path, name: str, *, remote: str = "") -> None:
         if not remote:
@@ -210,3 +218,20 @@ async def test_branches_with_the_same_slug_get_two_directories(world: World) -> 
 
 async def test_the_identity_is_what_is_configured(world: World) -> None:
     assert await world.git.identity(world.repository("repo")) == MOTOKO
+
+
+async def test_local_branches_are_listed(world: World) -> None:
+    at = world.repository("app")
+    for name in ("x", "feature/y"):
+        world.branch(at, name)
+    world.branch(at, "far", remote="origin")
+    repository = await world.git.repository(at)
+    assert await world.git.branches(repository) == ("feature/y", "main", "x")
+
+
+async def test_a_remote_is_told_if_there_is_one(world: World) -> None:
+    at = world.repository("app")
+    repository = await world.git.repository(at)
+    assert await world.git.remote(repository) is None
+    world.remote(at, "git@github.com:acme/app.git")
+    assert await world.git.remote(repository) == Remote("origin", "git@github.com:acme/app.git")

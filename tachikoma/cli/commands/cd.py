@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tachikoma.cli.completing import branches
 from tachikoma.cli.door import Door
 from tachikoma.cli.lookup import record_of, repository_here
 from tachikoma.cli.verb import Verb
@@ -18,7 +19,7 @@ Examples:
 
 
 @click.command("cd", cls=Verb, epilog=_EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=branches)
 @click.pass_obj
 def command(door: Door, *, name: str | None) -> int:
     """Print the path of the worktree of NAME, a branch or a VM (default: the current branch).

@@ -24,7 +24,7 @@ Examples:
 """
 
 
-@click.group("checkpoint", cls=VerbGroup, no_args_is_help=False)
+@click.group("checkpoint", cls=VerbGroup, no_args_is_help=False, epilog=_EXAMPLES)
 def command() -> None:
     """Restore points of a VM's disk. The worktree is on the host and is not part of them."""
 
@@ -40,7 +40,7 @@ def save(door: Door, *, words_: tuple[str, ...]) -> int:
     return 0
 
 
-@command.command("list", cls=Verb)
+@command.command("list", cls=Verb, epilog=_EXAMPLES)
 @click.argument("name", required=False)
 @click.pass_obj
 def list_checkpoints(door: Door, *, name: str | None) -> int:
@@ -85,7 +85,7 @@ def restore(door: Door, *, words_: tuple[str, ...], yes: bool) -> int:
     return 0
 
 
-@command.command("delete", cls=Verb)
+@command.command("delete", cls=Verb, epilog=_EXAMPLES)
 @click.argument("words_", metavar="[NAME] LABEL", nargs=-1, required=True)
 @click.pass_obj
 def delete(door: Door, *, words_: tuple[str, ...]) -> int:

@@ -40,7 +40,14 @@ class _Seen:
         return self.findings[-1].credential if self.findings else None
 
 
-@click.command("credentials", cls=Verb)
+_EXAMPLES = """\b
+Examples:
+  tachikoma credentials
+  tachikoma credentials --json
+"""
+
+
+@click.command("credentials", cls=Verb, epilog=_EXAMPLES)
 @click.pass_obj
 def command(door: Door) -> int:
     """Show where the credential comes from that the proxy adds, and never what it is.

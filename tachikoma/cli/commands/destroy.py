@@ -5,14 +5,22 @@ from __future__ import annotations
 import click
 
 from tachikoma.cli import encode, words
+from tachikoma.cli.completing import vms
 from tachikoma.cli.door import Door
 from tachikoma.cli.lookup import record_of
+from tachikoma.cli.ssh_access import keep_fresh
 from tachikoma.cli.verb import Verb
 from tachikoma.vm.requests import DestroyRequest, Target
 
+_EXAMPLES = """\b
+Examples:
+  tachikoma destroy feature/login
+  tachikoma destroy tachikoma-app-main --yes
+"""
 
-@click.command("destroy", cls=Verb)
-@click.argument("name", required=False)
+
+@click.command("destroy", cls=Verb, epilog=_EXAMPLES)
+@click.argument("name", required=False, shell_complete=vms)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Do not ask, and do not wait for the guest to end.")
 @click.pass_obj
@@ -26,6 +34,7 @@ def command(door: Door, *, name: str | None, yes: bool, force: bool) -> int:
         return 1
     request = DestroyRequest(Target(cwd=door.runtime.cwd, name=name), force=force)
     outcome = door.run(lambda runtime: runtime.orchestrator.destroy(request, door.screen.report))
+    keep_fresh(door)
     text = [f"{outcome.name} destroyed"]
     if outcome.worktree is not None:
         where = words.home(outcome.worktree, door.runtime.paths.home)

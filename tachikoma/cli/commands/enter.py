@@ -7,13 +7,20 @@ import shlex
 import click
 
 from tachikoma.cli import encode
+from tachikoma.cli.completing import vms
 from tachikoma.cli.door import Door
 from tachikoma.cli.verb import Verb
 from tachikoma.vm.requests import ReachRequest, Target
 
+_EXAMPLES = """\b
+Examples:
+  tachikoma enter
+  tachikoma enter feature/login
+"""
 
-@click.command("enter", cls=Verb)
-@click.argument("name", required=False)
+
+@click.command("enter", cls=Verb, epilog=_EXAMPLES)
+@click.argument("name", required=False, shell_complete=vms)
 @click.pass_obj
 def command(door: Door, *, name: str | None) -> int:
     """Go into a VM that runs. NAME is a branch or a VM (default: the current branch).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tachikoma.cli.completing import vms
 from tachikoma.cli.door import Door
 from tachikoma.cli.verb import Verb
 from tachikoma.model.errors import UsageError
@@ -33,7 +34,7 @@ class Exec(Verb):
 
 
 @click.command("exec", cls=Exec, epilog=_EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=vms)
 @click.pass_context
 def command(context: click.Context, *, name: str | None) -> int:
     """Run COMMAND in the worktree inside a running VM and end with its exit status.

@@ -6,14 +6,21 @@ import click
 
 from tachikoma.cli import encode
 from tachikoma.cli.commands.suspend import rest
+from tachikoma.cli.completing import vms
 from tachikoma.cli.door import Door
 from tachikoma.cli.verb import Verb
 from tachikoma.model.errors import UsageError
 from tachikoma.vm.requests import HaltRequest, Target
 
+_EXAMPLES = """\b
+Examples:
+  tachikoma halt
+  tachikoma halt feature/login --force
+"""
 
-@click.command("halt", cls=Verb)
-@click.argument("name", required=False)
+
+@click.command("halt", cls=Verb, epilog=_EXAMPLES)
+@click.argument("name", required=False, shell_complete=vms)
 @click.option("--force", is_flag=True, help="Switch it off without waiting for the guest.")
 @click.option("--suspend", is_flag=True, help="Keep its memory, as `tachikoma suspend` does.")
 @click.pass_obj

@@ -25,14 +25,36 @@ _COLUMNS = (
     Column("BUILT"),
     Column("CONTENTS", least=20, drop=1),
 )
+_EXAMPLES = """\b
+Examples:
+  tachikoma image build
+  tachikoma image list
+"""
+_BUILD_EXAMPLES = """\b
+Examples:
+  tachikoma image build
+  tachikoma image build --rebuild
+"""
+_WARM_EXAMPLES = """\b
+Examples:
+  tachikoma image warm
+"""
+_LIST_EXAMPLES = """\b
+Examples:
+  tachikoma image list
+"""
+_DELETE_EXAMPLES = """\b
+Examples:
+  tachikoma image delete debian --yes
+"""
 
 
-@click.group("image", cls=VerbGroup, no_args_is_help=False)
+@click.group("image", cls=VerbGroup, no_args_is_help=False, epilog=_EXAMPLES)
 def command() -> None:
     """Base images: what the VMs' disks start from. `spawn` builds the one it needs by itself."""
 
 
-@command.command("build", cls=Verb)
+@command.command("build", cls=Verb, epilog=_BUILD_EXAMPLES)
 @click.argument("name", required=False)
 @click.option("--rebuild", is_flag=True, help="Build it anew even if it is there.")
 @click.pass_obj
@@ -50,7 +72,7 @@ def build(door: Door, *, name: str | None, rebuild: bool) -> int:
     return 0
 
 
-@command.command("warm", cls=Verb)
+@command.command("warm", cls=Verb, epilog=_WARM_EXAMPLES)
 @click.argument("name", required=False)
 @click.pass_obj
 def warm(door: Door, *, name: str | None) -> int:
@@ -64,7 +86,7 @@ def warm(door: Door, *, name: str | None) -> int:
     return 0
 
 
-@command.command("list", cls=Verb)
+@command.command("list", cls=Verb, epilog=_LIST_EXAMPLES)
 @click.pass_obj
 def list_images(door: Door) -> int:
     """List the images."""
@@ -89,7 +111,7 @@ def list_images(door: Door) -> int:
     return 0
 
 
-@command.command("delete", cls=Verb)
+@command.command("delete", cls=Verb, epilog=_DELETE_EXAMPLES)
 @click.argument("name")
 @click.option("-y", "--yes", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj

@@ -22,7 +22,15 @@ _COLUMNS = (
 )
 
 
-@click.command("list", cls=Verb)
+_EXAMPLES = """\b
+Examples:
+  tachikoma list
+  tachikoma list --repo
+  tachikoma list --json | jq -r '.data.vms[].name'
+"""
+
+
+@click.command("list", cls=Verb, epilog=_EXAMPLES)
 @click.option("--repo", is_flag=True, help="Only the VMs of the repository in this directory.")
 @click.pass_obj
 def command(door: Door, *, repo: bool) -> int:

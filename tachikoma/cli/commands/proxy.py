@@ -12,8 +12,28 @@ from tachikoma.proxy.control import ProxyControl, ProxyStatus
 from tachikoma.proxy.plan import Plan
 from tachikoma.runtime import Runtime
 
+_EXAMPLES = """\b
+Examples:
+  tachikoma proxy status
+  tachikoma proxy stop
+"""
+_START_EXAMPLES = """\b
+Examples:
+  tachikoma proxy start --daemon
+  tachikoma proxy start --port 19281
+"""
+_STOP_EXAMPLES = """\b
+Examples:
+  tachikoma proxy stop
+"""
+_STATUS_EXAMPLES = """\b
+Examples:
+  tachikoma proxy status
+  tachikoma proxy status --json
+"""
 
-@click.group("proxy", cls=VerbGroup, no_args_is_help=False)
+
+@click.group("proxy", cls=VerbGroup, no_args_is_help=False, epilog=_EXAMPLES)
 def command() -> None:
     """The credential proxy: VMs reach the API through it and never hold the credential.
 
@@ -21,7 +41,7 @@ def command() -> None:
     """
 
 
-@command.command("start", cls=Verb)
+@command.command("start", cls=Verb, epilog=_START_EXAMPLES)
 @click.option("--daemon", is_flag=True, help="Start it in the background and come back.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Instead of credential_proxy_port.")
 @click.option("--bind", metavar="ADDRESS", help="Instead of credential_proxy_bind.")
@@ -43,7 +63,7 @@ def start(door: Door, *, daemon: bool, port: int | None, bind: str | None) -> in
     return 0
 
 
-@command.command("stop", cls=Verb)
+@command.command("stop", cls=Verb, epilog=_STOP_EXAMPLES)
 @click.pass_obj
 def stop(door: Door) -> int:
     """End the proxy of this user; requests under way may finish first."""
@@ -53,7 +73,7 @@ def stop(door: Door) -> int:
     return 0
 
 
-@command.command("status", cls=Verb)
+@command.command("status", cls=Verb, epilog=_STATUS_EXAMPLES)
 @click.pass_obj
 def show(door: Door) -> int:
     """Tell whether the proxy runs, where, and what for. Exit status 1 if it does not run."""

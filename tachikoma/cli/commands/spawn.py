@@ -7,7 +7,9 @@ import contextlib
 import click
 
 from tachikoma.cli import encode, words
+from tachikoma.cli.completing import branches
 from tachikoma.cli.door import Door
+from tachikoma.cli.ssh_access import keep_fresh
 from tachikoma.cli.table import Column
 from tachikoma.cli.verb import Verb
 from tachikoma.host.timing import Lap, lap, laps
@@ -31,7 +33,7 @@ Examples:
 
 
 @click.command("spawn", cls=Verb, epilog=_EXAMPLES)
-@click.argument("branch", required=False)
+@click.argument("branch", required=False, shell_complete=branches)
 @click.option("--no-interactive", is_flag=True, help="Do not go into the VM when it is ready.")
 @click.option("--timings", is_flag=True, help="Show where the time went, step by step.")
 @click.pass_obj
@@ -47,6 +49,7 @@ def command(door: Door, *, branch: str | None, no_interactive: bool, timings: bo
         lap("the program is loaded")
         outcome = door.run(lambda _: _spawn(door, request))
         lap("recorded")
+    keep_fresh(door)
     worktree = str(outcome.worktree)
     if door.interactive and not no_interactive:
         for line in _timings(door, run):

@@ -8,6 +8,7 @@ import click
 
 from tachikoma.cli import encode, words
 from tachikoma.cli.commands.list import state_of
+from tachikoma.cli.completing import vms
 from tachikoma.cli.door import Door
 from tachikoma.cli.host_summary import HostSummary, summarise
 from tachikoma.cli.render import state_looks
@@ -15,9 +16,15 @@ from tachikoma.cli.verb import Verb
 from tachikoma.model.errors import GitError, VmNotFoundError
 from tachikoma.vm.requests import StatusOutcome, StatusRequest, Target
 
+_EXAMPLES = """\b
+Examples:
+  tachikoma status
+  tachikoma status feature/login --json
+"""
 
-@click.command("status", cls=Verb)
-@click.argument("name", required=False)
+
+@click.command("status", cls=Verb, epilog=_EXAMPLES)
+@click.argument("name", required=False, shell_complete=vms)
 @click.pass_obj
 def command(door: Door, *, name: str | None) -> int:
     """Look closely at a VM: NAME is a branch or a VM.

@@ -5,13 +5,19 @@ from __future__ import annotations
 import click
 
 from tachikoma.cli import encode
+from tachikoma.cli.completing import vms
 from tachikoma.cli.door import Door
 from tachikoma.cli.verb import Verb
 from tachikoma.vm.requests import SuspendOutcome, SuspendRequest, Target
 
+_EXAMPLES = """\b
+Examples:
+  tachikoma suspend feature/login
+"""
 
-@click.command("suspend", cls=Verb)
-@click.argument("name", required=False)
+
+@click.command("suspend", cls=Verb, epilog=_EXAMPLES)
+@click.argument("name", required=False, shell_complete=vms)
 @click.pass_obj
 def command(door: Door, *, name: str | None) -> int:
     """Put a VM to rest with its memory. NAME is a branch or a VM (default: the current branch).

@@ -22,10 +22,10 @@ nothing, or as a copy of a saved memory, of which a sparse file holds only what 
 SPEC is JSON: ``lock`` and ``record`` (file names), ``about`` (what else the record says),
 ``qemu`` (argv, in which ``{memory}`` stands for the memfd and ``{monitor}`` for the listening
 socket at the path ``monitor``), ``memory_size`` in bytes, ``memory_from`` (a file, or None),
-``tied`` (whether it ends with its caller), ``shares`` (each with ``socket``, ``mountpoint``,
-``directory``, ``read_only`` and ``argv``, in which ``{fd}`` stands for the listening socket),
-``uid_map`` and ``gid_map`` (lists of inside, outside, count) and ``id_tools``: whether newuidmap
-and newgidmap write the maps, as they do for everybody but root.
+``tied`` (the caller's process id, if it is to end with that, or None), ``shares`` (each with
+``socket``, ``mountpoint``, ``directory``, ``read_only`` and ``argv``, in which ``{fd}`` stands for
+the listening socket), ``uid_map`` and ``gid_map`` (lists of inside, outside, count) and
+``id_tools``: whether newuidmap and newgidmap write the maps, as they do for everybody but root.
 """
 
 # Importing pathlib would take as long as all the rest:
@@ -79,8 +79,10 @@ class _MountAttr(ctypes.Structure):
 def main(text: str) -> NoReturn:
     """Start what ``text`` describes, and become it."""
     spec: dict[str, Any] = json.loads(text)
-    if spec["tied"]:
+    if spec["tied"] is not None:
         _call("prctl", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        if os.getppid() != spec["tied"]:  # it ended before that could be asked for
+            _give_up("the command that wanted this has ended")
     lock = _claim(spec["lock"])
     os.ftruncate(2, 0)  # the log is of this start; nobody may empty it before the VM is claimed
     with contextlib.suppress(FileNotFoundError):

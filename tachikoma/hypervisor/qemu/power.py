@@ -88,7 +88,7 @@ class Power:
         hardware = replace(hardware, incoming=restoring is not None)
         spec = _spec(qemu, hardware, launch, sockets) | {
             "memory_from": str(restoring.saved.memory) if restoring else None,
-            "tied": tied,
+            "tied": os.getpid() if tied else None,
         }
         private_dir(self._runtime)
         private_dir(sockets)

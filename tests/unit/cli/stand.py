@@ -18,7 +18,8 @@ from tachikoma.cli.render import Screen
 from tachikoma.cli.terminal import Terminal
 from tachikoma.credentials.port import Credential, Finding, Kind, Source
 from tachikoma.git.memory import MemoryGit
-from tachikoma.git.port import Git
+from tachikoma.git.memory_publishing import MemoryForge, MemoryPublishing
+from tachikoma.git.port import Git, Identity
 from tachikoma.host import process
 from tachikoma.host.clock import Clock, FakeClock
 from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
@@ -31,11 +32,13 @@ from tachikoma.model.settings import Settings
 from tachikoma.model.vm import Endpoint
 from tachikoma.proxy.control import ProxyStatus
 from tachikoma.runtime import Runtime
-from tachikoma.ssh.port import Login, Shell
+from tachikoma.ssh.memory_forwards import MemoryForwards
+from tachikoma.ssh.port import Forwards, Login, Shell
 from tachikoma.state.memory import MemoryStore
 from tachikoma.state.port import StateStore
 from tachikoma.vm.orchestrator import VmOrchestrator
 from tachikoma.vm.ports import Gateway
+from tachikoma.vm.proposing import Proposer
 from tachikoma.vm.provision.rehearsal import RehearsedGuest
 
 PROXY = Endpoint("127.0.0.1", 19280)
@@ -144,6 +147,14 @@ class SyntheticRuntime(Runtime):
         return self._line.shell
 
     @cached_property
+    def forwards(self) -> Forwards:
+        return self._line.forwards
+
+    @cached_property
+    def proposer(self) -> Proposer:
+        return Proposer(ports=self.ports, publishing=self._line.publishing, forge=self._line.forge)
+
+    @cached_property
     def orchestrator(self) -> VmOrchestrator:
         if self._line.fail_with is not None:
             raise self._line.fail_with
@@ -172,10 +183,10 @@ class SyntheticRuntime(Runtime):
     async def said(self, argv: Sequence[str]) -> str:
         return self._line.says(argv[0])
 
-    async def load_settings(self) -> Settings:
+    async def load_settings(self, *, anew: bool = False) -> Settings:
         if self._line.fail_settings is not None:
             raise self._line.fail_settings
-        return await super().load_settings()
+        return await super().load_settings(anew=anew)
 
     async def engine_checks(self) -> list[Check]:
         return self._line.engine_parts
@@ -236,14 +247,20 @@ class CommandLine:
         self.home = home
         self.cwd = Path("/src/box")
         self.clock = FakeClock()
-        self.git = MemoryGit()
+        self.git = MemoryGit(identity=Identity("Ada", "ada@example.org"))
         self.repository = self.git.add_repository(self.cwd)
+        self.git.remote_urls[self.repository.git_dir] = "git@github.com:acme/box.git"
+        self.publishing = MemoryPublishing()
+        self.forge = MemoryForge()
+        self.forwards = MemoryForwards()
         self.shell = ScriptedShell()
         self.store = MemoryStore(clock=self.clock)
         self.engine = Synthetic(file=None, clock=self.clock, guest=RehearsedGuest())
         self.columns = 80
         self.answer = ""
         self.fail_with: BaseException | None = None
+        self.called: list[tuple[str, ...]] = []
+        self.on_call: Callable[[Sequence[str]], int] = lambda _argv: 0
         self.stdin: int | None = None
         self.encoding = "utf-8"
         self.proxy_runs = True
@@ -275,6 +292,7 @@ class CommandLine:
                 monotonic=self.clock.monotonic,
                 read_line=lambda: self.answer,
                 become=become,
+                call=self.call,
             )
             status = app.main(argv, terminal=terminal, make_runtime=self.runtime)
             return Ran(status, out.text(), err.text(), became[0] if became else None)
@@ -290,6 +308,10 @@ class CommandLine:
 
     def runtime(self, terminal: Terminal, engine: str | None) -> Runtime:
         return SyntheticRuntime(self, environ=terminal.environ, engine=engine)
+
+    def call(self, argv: Sequence[str]) -> int:
+        self.called.append(tuple(argv))
+        return self.on_call(argv)
 
     def says(self, program: str) -> str:
         if program in self.missing:

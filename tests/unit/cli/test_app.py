@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
+import click
 import pytest
 
 from tachikoma.cli.app import tree
@@ -13,8 +14,6 @@ from tests.unit.cli.stand import CommandLine
 
 
 def test_every_verb_loads_and_is_called_by_its_name() -> None:
-    import click
-
     context = click.Context(tree)
     for verb in VERBS:
         command = tree.get_command(context, verb)
@@ -44,6 +43,34 @@ def test_help_of_a_verb_tells_the_options_of_every_command(
     told = capsys.readouterr().out
     assert told.startswith(f"Usage: tachikoma {verb}")
     assert "--json" in told
+
+
+def every_command() -> list[tuple[str, click.Command]]:
+    """Give each command of the tree with the words that call it."""
+    found: list[tuple[str, click.Command]] = []
+    left: list[tuple[str, click.Command]] = [("tachikoma", tree)]
+    while left:
+        words, command = left.pop()
+        found.append((words, command))
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                inner = command.get_command(context, name)
+                assert inner is not None
+                left.append((f"{words} {name}", inner))
+    return sorted(found, key=lambda one: one[0])
+
+
+@pytest.mark.parametrize(("words", "command"), every_command())
+def test_every_command_has_help_with_examples_within_100_columns(
+    words: str, command: click.Command
+) -> None:
+    context = click.Context(command, info_name=words, terminal_width=100, max_content_width=100)
+    told = command.get_help(context)
+    assert command.help
+    _, _, examples = told.partition("Examples:\n")
+    assert examples.strip(), "no examples"
+    assert max(len(line) for line in told.splitlines()) <= 100
 
 
 def test_the_version_is_told_with_json_too(

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tachikoma.cli.checks import Check, Verdict, look_all
+from tachikoma.cli.checks import Check, Verdict, features_of, look_all
 from tachikoma.cli.door import Door
 from tachikoma.model.errors import HypervisorError, StateCorruptError
 from tests.unit.cli.stand import CommandLine
 
 
 def looked(door: Door) -> dict[str, Check]:
-    return {check.name: check for check in door.run(look_all, settled=False)}
+    """Look, and leave out what each thing is good for."""
+    return {check.name: replace(check, why="") for check in door.run(look_all, settled=False)}
 
 
 def configure(line: CommandLine, text: str) -> None:
@@ -33,6 +35,7 @@ def test_everything_is_looked_at_in_the_order_in_which_it_is_needed(door: Door) 
         "ssh key",
         "proxy",
         "credential",
+        "gh",
         "disk",
         "memory",
     ]
@@ -102,3 +105,20 @@ def test_an_ssh_key_is_told_by_its_place(line: CommandLine, door: Door) -> None:
     key.parent.mkdir(parents=True)
     key.write_text("key")
     assert looked(door)["ssh key"].found == str(Path("~", key.relative_to(line.home)))
+
+
+def test_everything_says_what_it_is_good_for(door: Door) -> None:
+    assert [check.name for check in door.run(look_all, settled=False) if not check.why] == []
+
+
+def test_gh_may_be_missing(line: CommandLine, door: Door) -> None:
+    line.missing.add("gh")
+    assert looked(door)["gh"].verdict is Verdict.OK
+    assert "by hand" in looked(door)["gh"].found
+
+
+def test_an_engine_is_told_feature_by_feature(line: CommandLine) -> None:
+    told = features_of(line.engine.features)
+    assert told["engine"] == "synthetic"
+    assert told["suspend"] == {"available": True, "why": ""}
+    assert told["default_network"] == "proxy"

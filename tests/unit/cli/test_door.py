@@ -80,17 +80,6 @@ def test_a_signal_that_is_ignored_stays_ignored(door: Door) -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_each_setting_without_effect_is_warned_of(line: CommandLine) -> None:
-    configure(line, "prune_after_days = 7\n")
-    with Output() as out, Output() as err:
-        door = line.door(out, err)
-        door.run(nothing)
-        door.warn()
-        door.screen.settle()
-        told = err.text()
-    assert told.count(" has no effect in this version of tachikoma\n") == 1
-
-
 def test_nobody_is_asked_where_nobody_could_answer(line: CommandLine, door: Door) -> None:
     both = replace(door.terminal, stdin_tty=True, err_tty=True)
     with Output() as out, Output() as err:

@@ -67,7 +67,7 @@ def test_asking_for_help_or_the_version_spawns_nothing(argv: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("lst", "list"), ("haltt", "halt"), ("ssh", "enter"), ("help", "--help")]
+    ("word", "meant"), [("lst", "list"), ("haltt", "halt"), ("shell", "enter"), ("help", "--help")]
 )
 def test_a_mistyped_verb_is_not_taken_for_a_branch(word: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean `tachikoma {meant}`") as caught:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from tachikoma.cli.render import ENVELOPE_VERSION
+from tachikoma.model.vm import Features
 from tests.unit.cli.stand import CommandLine, Output
 
 
@@ -58,6 +60,10 @@ _CHECKPOINT = {
     "worktree": "str",
     "halted": "bool",
 }
+_FEATURES = {
+    each.name: {"available": "bool", "why": "str"} if each.type == "Feature" else "str"
+    for each in fields(Features)
+}
 _SHAPES: dict[tuple[str, ...], Any] = {
     ("spawn",): {
         "name": "str",
@@ -103,7 +109,8 @@ _SHAPES: dict[tuple[str, ...], Any] = {
     },
     ("doctor",): {
         "ready": "bool",
-        "checks": [{"name": "str", "verdict": "str", "found": "str", "hint": "str"}],
+        "checks": [{"name": "str", "verdict": "str", "found": "str", "why": "str", "hint": "str"}],
+        "features": _FEATURES,
     },
     ("image", "list"): {"images": [_IMAGE]},
     ("image", "build"): _IMAGE,

@@ -93,3 +93,8 @@ def test_a_time_to_come_is_told_by_its_largest_unit(then: float | None, told: st
 
 def test_the_kind_of_a_credential_is_words() -> None:
     assert words.kind("api_key") == "api key"
+
+
+def test_a_settings_value_is_given_as_json_has_it() -> None:
+    assert words.plain((Path("/a"), "b", 3)) == ["/a", "b", 3]
+    assert words.plain(None) is None

@@ -5,8 +5,7 @@ from pathlib import Path
 import tomli
 
 from tachikoma.config.describe import Entry, entries, example
-from tachikoma.config.layers import KEYS
-from tachikoma.config.load import Loaded, load
+from tachikoma.config.load import load
 from tachikoma.model.settings import Settings
 from tests.conftest import ROOT
 
@@ -35,12 +34,6 @@ def test_the_example_with_every_comment_removed_gives_the_defaults(tmp_path: Pat
     for key in keys:
         if getattr(defaults, key) is not None:
             assert getattr(loaded.settings, key) == getattr(defaults, key)
-
-
-def test_a_key_that_nothing_acts_on_is_explained_as_such() -> None:
-    loaded = Loaded(Settings(), {key.name: "default" for key in KEYS}, ())
-    idle = {each.key for each in entries(loaded) if "No effect yet." in each.explanation}
-    assert idle == {"prune_after_days"}
 
 
 def test_an_entry_holds_value_source_and_what_holds_where_nothing_is_set(tmp_path: Path) -> None:

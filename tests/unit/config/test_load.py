@@ -117,9 +117,6 @@ strict_secrets = true
 """
 
 
-IDLE = ("prune_after_days",)
-
-
 def test_the_user_may_set_every_key(place: Place) -> None:
     place.global_file.write_text(ALL)
     keys = {each.name for each in fields(Settings)} - {"explicit"}
@@ -156,9 +153,7 @@ def test_the_user_may_set_every_key(place: Place) -> None:
             explicit=frozenset(keys),
         ),
         sources=dict.fromkeys(keys, str(place.global_file)),
-        warnings=tuple(
-            f"{place.global_file}: {key} has no effect in this version of tachikoma" for key in IDLE
-        ),
+        warnings=(),
     )
 
 
@@ -173,6 +168,7 @@ WITHHELD = {
     'worktree_dir = "../elsewhere"': "is outside the repository",
     'worktree_dir = "/"': "is outside the repository",
     'worktree_dir = "~/trees"': "is outside the repository",
+    'worktree_dir = "link"': "is outside the repository",
     'provision_scripts = ["setup.sh"]': "a script that you have not looked at",
     'provision_scripts = ["/etc/shadow"]': "a script that you have not looked at",
 }
@@ -192,7 +188,9 @@ def test_a_repository_cannot_reach_the_host_or_widen_what_a_vm_gets(
     assert loaded.sources[key] == "default"
     (warning,) = loaded.warnings
     assert warning.startswith(f"{file}: {key} is not applied, because ")
-    assert warning.endswith(f"; set it in {place.global_file} if that is what you want")
+    assert warning.endswith(
+        f"; set it in {place.global_file}, or run `tachikoma trust`, if that is what you want"
+    )
     assert WITHHELD[line] in warning
 
 
@@ -241,20 +239,6 @@ def test_a_repository_cannot_turn_on_again_what_the_user_turned_off(place: Place
     assert len(withheld(loaded)) == 3
 
 
-def test_a_key_that_nothing_acts_on_is_a_warning_that_names_who_set_it(place: Place) -> None:
-    place.global_file.write_text("prune_after_days = 7\n")
-    place.shared.write_text("prune_after_days = 8\n")
-    assert place.load().warnings == (
-        f"{place.shared}: prune_after_days has no effect in this version of tachikoma",
-    )
-
-
-def test_a_key_that_nothing_acts_on_may_stand_at_its_default(place: Place) -> None:
-    place.global_file.write_text("prune_after_days = 7\nsync_gh_auth = false\n")
-    place.shared.write_text("prune_after_days = 30\n")
-    assert place.load().warnings == ()
-
-
 def test_a_value_left_out_of_the_repository_leaves_the_users_in_place(place: Place) -> None:
     place.global_file.write_text('credential_command = "mine"')
     place.shared.write_text('credential_command = "theirs"')
@@ -264,8 +248,15 @@ def test_a_value_left_out_of_the_repository_leaves_the_users_in_place(place: Pla
 
 
 def test_relative_paths_of_a_repository_start_from_it(place: Place) -> None:
-    place.shared.write_text('worktree_dir = "a/../trees"')
-    assert place.load().settings.worktree_dir == place.repository / "trees"
+    place.shared.write_text('worktree_dir = "a/../trees"\nprovision_scripts = ["x y.sh"]')
+    loaded = load(
+        global_file=place.global_file,
+        repository=place.repository,
+        home=place.home,
+        trusts=lambda _file, _digest: True,
+    )
+    assert loaded.settings.worktree_dir == place.repository / "trees"
+    assert loaded.settings.provision_scripts == (str(place.repository / "x y.sh"),)
 
 
 @pytest.mark.parametrize(
@@ -416,3 +407,41 @@ def test_whatever_a_file_holds_it_loads_or_is_a_config_error(
     with contextlib.suppress(ConfigError):
         loaded = load(global_file=place / "none", repository=place, home=place)
         assert loaded.settings.credential_command is None
+
+
+NUMBERS = st.dictionaries(
+    st.sampled_from(["vm_cpus", "vm_memory", "ssh_port", "boot_timeout_secs"]),
+    st.integers(512, 1024),
+)
+NETWORKS = st.sampled_from([None, "proxy", "open"])
+
+
+@given(
+    numbers=st.tuples(NUMBERS, NUMBERS, NUMBERS),
+    networks=st.tuples(NETWORKS, NETWORKS, NETWORKS),
+    trusted=st.booleans(),
+)
+def test_later_files_win_key_by_key_and_a_repository_widens_nothing_without_trust(
+    tmp_path_factory: pytest.TempPathFactory,
+    numbers: tuple[dict[str, int], ...],
+    networks: tuple[str | None, ...],
+    trusted: bool,
+) -> None:
+    base = tmp_path_factory.getbasetemp() / "layers"
+    base.mkdir(exist_ok=True)
+    files = [base / "global", base / ".tachikoma.toml", base / ".tachikoma.local.toml"]
+    for file, values, network in zip(files, numbers, networks, strict=True):
+        lines = [f"{key} = {value}\n" for key, value in values.items()]
+        file.write_text("".join(lines) + (f'network = "{network}"\n' if network else ""))
+    loaded = load(
+        global_file=files[0], repository=base, home=base, trusts=lambda _file, _digest: trusted
+    )
+    for key in ("vm_cpus", "vm_memory", "ssh_port", "boot_timeout_secs"):
+        last = [index for index in range(3) if key in numbers[index]][-1:]
+        wanted = numbers[last[0]][key] if last else getattr(Settings(), key)
+        assert getattr(loaded.settings, key) == wanted
+        assert loaded.sources[key] == (str(files[last[0]]) if last else "default")
+    own = networks[0]
+    allowed = [own] + [each for each in networks[1:] if trusted or each in ("proxy", own)]
+    assert loaded.settings.network == next((each for each in reversed(allowed) if each), None)
+    assert (withheld(loaded) == []) == (trusted or "open" not in networks[1:] or own == "open")

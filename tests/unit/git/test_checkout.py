@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tachikoma.git.checkout import decode_settings
 from tachikoma.git.cli import GitCli
 from tachikoma.git.port import Worktree
+from tachikoma.git.private import decode_settings
 from tachikoma.host.clock import SystemClock
 from tachikoma.host.process import Completed
 from tachikoma.model.errors import DiskFullError, TachikomaError

@@ -383,3 +383,13 @@ def test_a_process_that_is_not_the_one_meant_is_left_alone(tmp_path: Path) -> No
         assert process.start_time(pid) == started
     finally:
         process.end_process(pid, started=started)
+
+
+@pytest.mark.live
+def test_a_program_on_this_terminal_gives_its_exit_status(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert process.on_terminal(["sh", "-c", "echo here; exit 3"]) == 3
+    assert capfd.readouterr().out == "here\n"
+    with pytest.raises(MissingToolError):
+        process.on_terminal(["no-such-editor"])

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tachikoma.host.clock import FakeClock
-from tachikoma.hypervisor.port import Hypervisor, Images
+from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
 from tachikoma.hypervisor.synthetic import Synthetic
 from tachikoma.model.errors import (
     AgentError,
+    CheckpointError,
     DiskFullError,
     HypervisorError,
     ImageInUseError,
@@ -20,6 +21,7 @@ from tachikoma.model.errors import (
 from tachikoma.model.events import Event, silent
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import (
+    Checkpoint,
     Endpoint,
     Feature,
     GuestCommand,
@@ -72,14 +74,19 @@ def engine(file: Path | None, clock: FakeClock, guest: Recorder) -> Synthetic:
     return Synthetic(file=file, clock=clock, guest=guest)
 
 
-def test_it_is_a_hypervisor_and_has_images(engine: Synthetic) -> None:
+def test_it_is_a_hypervisor_and_has_images_and_checkpoints(engine: Synthetic) -> None:
     hypervisor: Hypervisor = engine
     images: Images = engine
+    checkpoints: Checkpoints = engine
     assert callable(images.build)
+    assert callable(checkpoints.save_checkpoint)
     features = hypervisor.features
     assert (features.engine, features.default_image) == ("synthetic", "synthetic")
     assert (features.default_network, features.proxy_bind) == (Network.PROXY, "127.0.0.1")
     assert features.suspend.available
+    assert features.instant_spawn.available
+    assert features.checkpoints.available
+    assert not features.forwards_ssh
 
 
 def test_it_says_of_suspending_what_it_is_told(clock: FakeClock, guest: Recorder) -> None:
@@ -176,6 +183,77 @@ async def test_a_life_goes_from_stopped_to_running_to_stopped_to_gone(engine: Sy
     await engine.delete(VM)
     await look()
     assert states == [VmState.STOPPED, VmState.RUNNING, VmState.STOPPED, None]
+
+
+async def test_only_what_runs_is_suspended(engine: Synthetic) -> None:
+    with pytest.raises(VmNotFoundError):
+        await engine.suspend(VM)
+    await engine.clone("synthetic", VM)
+    with pytest.raises(VmNotRunningError):
+        await engine.suspend(VM)
+    await engine.start(VM, LAUNCH)
+    await engine.suspend(VM)
+    (info,) = await engine.vms()
+    assert info.state is VmState.SUSPENDED
+    assert await engine.address(VM) is None
+    with pytest.raises(VmNotRunningError):
+        await engine.suspend(VM)
+
+
+async def test_checkpoints_are_kept_in_the_order_in_which_they_were_made(
+    engine: Synthetic, clock: FakeClock
+) -> None:
+    await engine.clone("synthetic", VM)
+    assert await engine.checkpoints(VM) == []
+    begun = clock.now()
+    await engine.save_checkpoint(VM, "two")
+    await clock.sleep(60)
+    await engine.start(VM, LAUNCH)
+    await engine.save_checkpoint(VM, "one")
+    kept = [Checkpoint("two", begun), Checkpoint("one", begun + 60)]
+    assert await engine.checkpoints(VM) == kept
+    with pytest.raises(CheckpointError, match="already"):
+        await engine.save_checkpoint(VM, "one")
+    await engine.delete_checkpoint(VM, "two")
+    assert await engine.checkpoints(VM) == kept[1:]
+
+
+async def test_only_a_vm_at_rest_goes_back_and_only_to_what_is_there(engine: Synthetic) -> None:
+    await engine.clone("synthetic", VM)
+    await engine.save_checkpoint(VM, "one")
+    await engine.start(VM, LAUNCH)
+    with pytest.raises(HypervisorError, match="still runs"):
+        await engine.restore_checkpoint(VM, "one")
+    await engine.stop(VM, grace_s=0)
+    await engine.restore_checkpoint(VM, "one")
+    for act in (engine.restore_checkpoint, engine.delete_checkpoint):
+        with pytest.raises(CheckpointError, match="has no checkpoint two"):
+            await act(VM, "two")
+    assert [each.label for each in await engine.checkpoints(VM)] == ["one"]
+
+
+async def test_checkpoints_go_with_their_vm(engine: Synthetic) -> None:
+    for _ in range(2):
+        await engine.clone("synthetic", VM)
+        assert await engine.checkpoints(VM) == []
+        await engine.save_checkpoint(VM, "one")
+        await engine.delete(VM)
+    for ask in (
+        engine.checkpoints(VM),
+        engine.save_checkpoint(VM, "one"),
+        engine.restore_checkpoint(VM, "one"),
+        engine.delete_checkpoint(VM, "one"),
+    ):
+        with pytest.raises(VmNotFoundError):
+            await ask
+
+
+async def test_only_an_image_that_is_there_is_warmed(engine: Synthetic) -> None:
+    before = await engine.images()
+    await engine.warm("synthetic", cpus=2, memory_mib=512, report=silent)
+    assert await engine.images() == before
+    with pytest.raises(ImageNotFoundError, match="none"):
+        await engine.warm("none", cpus=2, memory_mib=512, report=silent)
 
 
 async def test_a_suspended_vm_starts_stops_and_goes(engine: Synthetic) -> None:

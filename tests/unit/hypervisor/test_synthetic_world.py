@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,13 @@ async def test_the_next_command_finds_everything_as_it_was(tmp_path: Path) -> No
     await first.build("own", rebuild=False, report=lambda _: None)
     await first.clone("own", VM)
     await first.configure(VM, cpus=2, memory_mib=1024)
+    await first.save_checkpoint(VM, "one")
     await first.start(VM, LAUNCH)
     guest = Recorder()
     second = engine(file, guest)
     assert await second.vms() == await first.vms()
     assert await second.images() == await first.images()
+    assert await second.checkpoints(VM) == await first.checkpoints(VM) != []
     assert await second.address(VM) == await first.address(VM)
     await second.execute(VM, COMMAND)
     assert guest.asked == [(VM, LAUNCH, COMMAND)]
@@ -59,6 +62,15 @@ async def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path, r
 async def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=tmp_path.name):
         await engine(tmp_path).vms()
+
+
+async def test_a_file_from_before_there_were_checkpoints_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "synthetic.json"
+    await engine(file).clone("synthetic", VM)
+    world = json.loads(file.read_bytes())
+    del world["vms"][0]["checkpoints"]
+    file.write_text(json.dumps(world))
+    assert await engine(file).checkpoints(VM) == []
 
 
 @pytest.mark.parametrize("file", [None, "synthetic.json"])

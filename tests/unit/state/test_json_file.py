@@ -49,6 +49,7 @@ PATHS = TEXT.map(lambda text: Path("/" + text))
         created=st.floats(allow_nan=False, allow_infinity=False),
         token_hashes=st.lists(st.from_regex("[0-9a-f]{64}", fullmatch=True)).map(tuple),
         mounts=st.lists(st.tuples(TEXT, PATHS)).map(tuple),
+        remote=TEXT,
     )
 )
 def test_any_record_survives_the_file(each: VmRecord) -> None:

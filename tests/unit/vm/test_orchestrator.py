@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tachikoma.hypervisor.synthetic import Synthetic
 from tachikoma.model.errors import (
     BootTimeoutError,
     DiskFullError,
     HypervisorError,
     ProvisionFailed,
     ProxyError,
+    VmInUseError,
     VmNotFoundError,
     VmNotRunningError,
     VmStateError,
@@ -19,7 +21,7 @@ from tachikoma.model.errors import (
 from tachikoma.model.events import Notice, StepEnded, silent
 from tachikoma.model.names import VmName
 from tachikoma.model.settings import Settings
-from tachikoma.model.vm import VmState
+from tachikoma.model.vm import Feature, VmState
 from tachikoma.vm.requests import (
     DestroyRequest,
     HaltRequest,
@@ -29,6 +31,8 @@ from tachikoma.vm.requests import (
     SpawnRequest,
     StatusRequest,
     SurveyRequest,
+    SuspendOutcome,
+    SuspendRequest,
     Target,
 )
 from tests.unit.vm.conftest import REPOSITORY, Bench
@@ -64,6 +68,68 @@ async def test_a_halted_vm_is_started_and_set_up_for_its_new_boot(bench: Bench) 
     outcome = await spawn(bench)
     assert outcome.how is How.STARTED
     assert [name for name, _ in outcome.steps] == ["start", "await", "provision"]
+
+
+async def suspend(bench: Bench) -> SuspendOutcome:
+    request = SuspendRequest(Target(REPOSITORY, "topic"))
+    return await bench.orchestrator().suspend(request, bench.said.append)
+
+
+async def state(bench: Bench) -> VmState:
+    found = await bench.engine.find(NAME)
+    assert found is not None
+    return found.state
+
+
+async def test_a_suspended_vm_goes_on_with_new_mounts_and_a_new_token(bench: Bench) -> None:
+    await spawn(bench)
+    before = bench.store.read().vms[NAME].token_hashes
+    bench.engine.calls.clear()
+    assert await suspend(bench) == SuspendOutcome(
+        NAME, "topic", was_running=True, suspended=True, why=""
+    )
+    assert (bench.engine.calls, await state(bench)) == ([f"suspend {NAME}"], VmState.SUSPENDED)
+    outcome = await spawn(bench)
+    assert outcome.how is How.STARTED
+    assert [name for name, _ in outcome.steps] == ["start", "await", "provision"]
+    assert not set(bench.store.read().vms[NAME].token_hashes) & set(before)
+
+
+@pytest.mark.parametrize("rest", [VmState.SUSPENDED, VmState.STOPPED])
+async def test_what_is_at_rest_already_is_not_suspended(bench: Bench, rest: VmState) -> None:
+    await spawn(bench)
+    bench.engine.put_state(NAME, rest)
+    bench.engine.calls.clear()
+    assert await suspend(bench) == SuspendOutcome(
+        NAME, "topic", was_running=False, suspended=False, why=""
+    )
+    assert (bench.engine.calls, await state(bench)) == ([], rest)
+
+
+async def test_an_engine_that_cannot_suspend_shuts_down_and_says_why(bench: Bench) -> None:
+    cannot = Feature(available=False, why="not today")
+    bench.engine = Synthetic(file=None, clock=bench.clock, guest=bench.guest, suspend=cannot)
+    await spawn(bench)
+    assert await suspend(bench) == SuspendOutcome(
+        NAME, "topic", was_running=True, suspended=False, why="not today"
+    )
+    assert await state(bench) is VmState.STOPPED
+
+
+async def test_a_vm_that_is_in_use_runs_on_when_it_cannot_be_suspended(bench: Bench) -> None:
+    await spawn(bench)
+    bench.engine.fail_next("suspend", VmInUseError("in use", hint="end it"))
+    with pytest.raises(VmInUseError):
+        await suspend(bench)
+    assert await state(bench) is VmState.RUNNING
+    assert (await spawn(bench)).how is How.RECONNECTED
+
+
+async def test_halting_gives_up_the_memory_of_a_suspended_vm(bench: Bench) -> None:
+    await spawn(bench)
+    await suspend(bench)
+    await bench.orchestrator().halt(HaltRequest(Target(REPOSITORY, "topic")), silent)
+    assert await state(bench) is VmState.STOPPED
 
 
 async def test_provisioning_is_one_round_trip_and_a_fresh_boot_is_not_asked(bench: Bench) -> None:
@@ -218,6 +284,7 @@ async def test_what_the_engine_cannot_explain_is_not_touched(bench: Bench) -> No
     for work in (
         spawn(bench),
         bench.orchestrator().halt(HaltRequest(Target(REPOSITORY, "topic")), silent),
+        bench.orchestrator().suspend(SuspendRequest(Target(REPOSITORY, "topic")), silent),
         bench.orchestrator().destroy(DestroyRequest(Target(REPOSITORY, "topic")), silent),
     ):
         with pytest.raises(VmStateError):

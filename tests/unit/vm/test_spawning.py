@@ -6,18 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from tachikoma.hypervisor.synthetic import Synthetic
 from tachikoma.model.errors import (
+    AgentError,
     BootTimeoutError,
     ConfigError,
+    DiskFullError,
+    HypervisorError,
     ImageNotFoundError,
     ProvisionFailed,
     ProxyError,
+    TachikomaError,
     VmStateError,
 )
 from tachikoma.model.events import Notice, StepEnded, StepProgress, StepStarted
 from tachikoma.model.names import VmName
 from tachikoma.model.settings import Settings
-from tachikoma.model.vm import Endpoint, Launch, Mount, Network, VmState
+from tachikoma.model.vm import Endpoint, Features, Launch, Mount, Network, VmState
 from tachikoma.state.port import VmRecord
 from tachikoma.vm.requests import How
 from tachikoma.vm.spawning import Spawning
@@ -166,6 +171,55 @@ async def test_an_ssh_server_that_never_answers_stops_the_vm(
     info = await bench.engine.find(NAME)
     assert info is not None
     assert info.state is VmState.STOPPED
+
+
+class Forwarding(Synthetic):
+    """An engine that has the SSH ports of its VMs at this host's loopback."""
+
+    @property
+    def features(self) -> Features:
+        return replace(super().features, forwards_ssh=True)
+
+
+async def test_a_port_of_this_host_is_the_way_in_as_soon_as_the_guest_says_so(
+    bench: Bench, record: VmRecord
+) -> None:
+    bench.engine = Forwarding(file=None, clock=bench.clock, guest=bench.guest)
+    bench.shell.listening.clear()  # nobody has to be asked
+    login = await spawning(bench, record).bring_up()
+    assert login == bench.shell.login(NAME, Endpoint("127.0.0.1", 20_022), "admin")
+
+
+async def test_a_vm_that_is_found_ready_has_to_answer_wherever_its_port_is(
+    bench: Bench, record: VmRecord
+) -> None:
+    bench.engine = Forwarding(file=None, clock=bench.clock, guest=bench.guest)
+    await spawning(bench, record).bring_up()
+    bench.shell.listening.clear()
+    with pytest.raises(BootTimeoutError, match="its SSH server answers"):
+        await spawning(bench, bench.store.read().vms[NAME]).bring_up()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [HypervisorError("no golden machine"), AgentError("it is mute"), DiskFullError("full")],
+)
+async def test_a_vm_that_no_snapshot_can_be_had_for_starts_by_booting(
+    bench: Bench, record: VmRecord, error: TachikomaError
+) -> None:
+    bench.engine.fail_next("warm", error)
+    work = spawning(bench, record)
+    await work.bring_up()
+    assert Notice(f"this VM starts by booting: {error.message}") in bench.said
+    assert work.how is How.CREATED
+
+
+async def test_who_wants_no_snapshot_gets_none(bench: Bench, record: VmRecord) -> None:
+    bench.engine.fail_next("warm", HypervisorError("it was asked for"))
+    work = spawning(bench, record, replace(SETTINGS, instant_spawn=False))
+    await work.bring_up()
+    assert [event for event in bench.said if isinstance(event, Notice)] == []
+    assert work.how is How.CREATED
 
 
 async def test_an_unknown_state_is_refused_before_anything_is_done(

@@ -69,8 +69,8 @@ def test_what_the_engine_lacks_is_told_with_what_mends_it(line: CommandLine) -> 
     ]
     told = line("doctor").out
     assert (
-        "✗ socat       missing\n              leads to the proxy; install socat\n"
-        "! KVM         not there\n              makes VMs fast\n"
+        "✗ socat       missing\n              it leads to the proxy\n              install socat\n"
+        "! KVM         not there\n              it makes VMs fast\n"
     ) in told
 
 
@@ -105,17 +105,18 @@ def test_a_credential_is_told_by_its_source_and_never_shown(line: CommandLine) -
     assert SECRET not in ran.out + ran.err + line("doctor", "--json").out
 
 
-def test_a_key_without_effect_is_a_warning(line: CommandLine) -> None:
-    file = line.home / ".config/tachikoma/config.toml"
-    file.parent.mkdir(parents=True)
-    file.write_text("prune_after_days = 7\n")
-    ran = line("doctor")
-    assert "prune_after_days has no effect in this version of tachikoma\n" in ran.out
-    assert (ran.status, _verdicts(line)["settings"]) == (0, "warn")
-
-
 def test_a_terminal_gets_lines_that_fit_it(line: CommandLine) -> None:
     line.engine_parts = [Check("KVM", ok=False, found="word " * 30, why="it " * 40)]
     told = line("doctor", tty=True).out.splitlines()
     assert all(len(each) <= 80 for each in told)
     assert sum(each.startswith(" " * 14) for each in told) == 4
+
+
+def test_a_machine_is_told_what_the_engine_can_do_and_what_each_thing_is_for(
+    line: CommandLine,
+) -> None:
+    line.engine_parts = [Check("KVM", ok=False, found="no", why="makes VMs fast", required=False)]
+    data = line("doctor", "--json").data
+    assert data["features"]["build_images"] == {"available": True, "why": ""}
+    (kvm,) = [check for check in data["checks"] if check["name"] == "KVM"]
+    assert (kvm["verdict"], kvm["why"], kvm["hint"]) == ("warn", "makes VMs fast", "")

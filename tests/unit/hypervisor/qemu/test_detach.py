@@ -68,9 +68,7 @@ def test_a_directory_whose_name_begins_alike_is_another(share: Path) -> None:
 def test_one_path_of_each_process_is_told(share: Path) -> None:
     (share / "more").touch()
     with (share / "more").open(), (share / "file").open():
-        assert [each["path"] for each in detach.held_by(PID, [str(share)])] == [
-            str(share / "file")
-        ]
+        assert [each["path"] for each in detach.held_by(PID, [str(share)])] == [str(share / "file")]
 
 
 def test_a_process_that_has_ended_holds_nothing() -> None:

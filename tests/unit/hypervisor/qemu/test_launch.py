@@ -47,7 +47,7 @@ class Vm:
     maps: IdMaps
     shares: list[dict[str, Any]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=lambda: {"size": MEMORY, "from": None})
-    tied: bool = False
+    tied: int | None = None
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def share(self, directory: Path, script: str, *, read_only: bool = False) -> Path:
@@ -276,8 +276,12 @@ def test_who_connects_to_the_monitor_is_kept_waiting_until_qemu_takes_over(vm: V
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_only_what_is_tied_ends_with_its_caller(vm: Vm, *, tied: bool) -> None:
-    vm.tied = tied
-    script = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(60)"
+    vm.tied = 0 if tied else None
+    script = (
+        "import os, subprocess, sys, time; *argv, spec = sys.argv[1:];"
+        "spec = spec.replace('\"tied\": 0', '\"tied\": %d' % os.getpid());"
+        "subprocess.Popen([*argv, spec]); time.sleep(60)"
+    )
     caller = vm.launch(below=[sys.executable, "-c", script])
     qemu = vm.run().qemu
     until(lambda: process.command_line(qemu.pid) == tuple(STAYS))
@@ -288,6 +292,13 @@ def test_only_what_is_tied_ends_with_its_caller(vm: Vm, *, tied: bool) -> None:
     else:
         assert qemu.lives()
         os.kill(qemu.pid, signal.SIGKILL)
+
+
+def test_what_is_tied_to_a_caller_that_has_ended_already_never_begins(vm: Vm) -> None:
+    vm.tied = 1
+    assert vm.launch().wait(SOON_S) == 1
+    assert "the command that wanted this has ended" in vm.log
+    assert not (vm.home / "run.json").exists()
 
 
 def test_the_log_is_of_the_last_start(vm: Vm) -> None:

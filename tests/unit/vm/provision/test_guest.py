@@ -148,7 +148,10 @@ def test_a_share_that_cannot_be_mounted_fails_its_step(
     monkeypatch.setattr(guest, "PATIENCE_S", 0.0)
     assert carry_out(monkeypatch) == 1
     said = capsys.readouterr()
-    assert said.err == "mounts: the share code cannot be mounted at /home/u/app-topic: Invalid argument\n"
+    assert (
+        said.err
+        == "mounts: the share code cannot be mounted at /home/u/app-topic: Invalid argument\n"
+    )
     assert not (root / "run/tachikoma/ready").exists()
 
 
