@@ -35,6 +35,8 @@ _TOKEN_BYTES = 32
 _TOKENS_KEPT = 2
 """A session that began before the VM was provisioned anew still shows the token before."""
 _LONGEST_HOST_NAME = 40
+_INSTALL_S = 900.0
+"""What a VM gets on top where it may have to fetch Claude Code, some 90 MB."""
 
 _WORDS = {
     Step.CLONE: "Making the VM's disk",
@@ -118,14 +120,16 @@ class Spawning:
                 )
 
     async def _clone(self) -> None:
-        """Clone the image, built first where the engine can and it is not there."""
+        """Clone the image, built or fetched first where the engine can and it is not there."""
         ports, image = self._ports, self._ports.image
-        if image not in {info.name for info in await ports.images.images()} and (
-            ports.hypervisor.features.build_images.available
-            and image == ports.hypervisor.features.default_image
-        ):
-            self._report(Notice(f"there is no image {image} yet: building it, once"))
-            await ports.images.build(image, rebuild=False, report=self._report)
+        features = ports.hypervisor.features
+        if image not in {info.name for info in await ports.images.images()}:
+            if features.build_images.available and image == features.default_image:
+                self._report(Notice(f"there is no image {image} yet: building it, once"))
+                await ports.images.build(image, rebuild=False, report=self._report)
+            elif features.pull_images.available:
+                self._report(Notice(f"there is no image {image} yet: fetching it, once"))
+                await ports.images.pull(image, report=self._report)
         await self._warm(image)
         await ports.hypervisor.clone(image, self._record.name)
         lap("the VM is made")
@@ -231,7 +235,8 @@ class Spawning:
             ports.hypervisor,
             vm,
             plan,
-            deadline_s=ports.settings.boot_timeout_secs,
+            deadline_s=ports.settings.boot_timeout_secs
+            + (_INSTALL_S if ports.hypervisor.features.claude_version else 0),
             report=self._report,
         )
         lap("the guest is set up")
@@ -255,6 +260,9 @@ class Spawning:
             identity=None if identity is None else (identity.name, identity.email),
             proxy_url=f"http://{proxy}" if ports.settings.credential_proxy else "",
             claude_flags=ports.settings.claude_flags,
+            share_name=ports.hypervisor.features.share_name,
+            public_host_keys=ports.hypervisor.features.public_host_keys,
+            claude_version=ports.hypervisor.features.claude_version,
         )
 
     async def _ensure_proxy(self) -> None:

@@ -22,9 +22,18 @@ if TYPE_CHECKING:  # importing it takes a tenth of a second in the guest
 ROOT = ""
 """Before every absolute path; only tests set it."""
 DOTGIT = "/mnt/tachikoma/dotgit"
+SHARES = "/run/tachikoma/shares"
+"""Where a share is mounted whose directory is not the root of its mount."""
+INSTALL_CLAUDE = """\
+set -o pipefail
+url=https://claude.ai/install.sh
+{ curl -fsSL "$url" || wget -qO- "$url"; } | bash -s -- "$1" >&2
+"""
 READY = "/run/tachikoma/ready"
 LOCK = "/run/tachikoma/lock"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+OWN_HOST_KEY = "/etc/ssh/tachikoma_made_the_host_key"
+"""Is there once the host keys are not those of the image any more."""
 CLAUDE = "/usr/local/bin/claude"
 TMP_RULES = "/etc/tmpfiles.d/tmp.conf"
 """Our images have it. Without it, a boot empties /tmp, and nothing may be mounted there before."""
@@ -133,11 +142,11 @@ def mounts(plan: "Plan") -> None:
     """
     for tag, path in plan["mounts"]:
         if tag == "dotgit" and (os.path.islink(ROOT + path) or not os.path.isdir(ROOT + path)):
-            attach(tag, DOTGIT)
+            attach(tag, DOTGIT, plan.get("share_name", ""))
             way_to(os.path.dirname(path))
             link(DOTGIT, path)
         else:
-            attach(tag, path)
+            attach(tag, path, plan.get("share_name", ""))
     code = owner_of(plan).pw_dir + "/code"
     if os.path.islink(ROOT + code) or not os.path.exists(ROOT + code):
         link(plan["worktree"], code)
@@ -177,6 +186,8 @@ def git(plan: "Plan") -> None:
 
 def claude(plan: "Plan") -> None:
     """See to it that the first screen of Claude Code is a prompt."""
+    if not os.access(ROOT + CLAUDE, os.X_OK) and plan.get("claude_version"):
+        install_claude(plan["claude_version"])
     if not os.access(ROOT + CLAUDE, os.X_OK):
         raise Failed("Claude Code is not in this VM's image; build the image anew")
     owner = owner_of(plan)
@@ -194,11 +205,28 @@ def claude(plan: "Plan") -> None:
         os.unlink(ROOT + wrapper)
 
 
+def install_claude(version: str) -> None:
+    """Fetch Claude Code with its own installer, which checks what it gets, for all users."""
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    if run("bash", "-c", INSTALL_CLAUDE, "bash", version) != 0:
+        raise Failed(
+            "Claude Code is not in this VM's image and cannot be fetched from claude.ai: it takes "
+            'network = "open" and a way to the internet, or an image that has it'
+        )
+    got = os.path.realpath(ROOT + home + "/.local/bin/claude")
+    run("install", "-m", "755", got, ROOT + CLAUDE + ".new")
+    os.replace(ROOT + CLAUDE + ".new", ROOT + CLAUDE)
+    for left in (got, ROOT + home + "/.local/bin/claude"):
+        if os.path.lexists(left):
+            os.unlink(left)
+
+
 def host_keys(plan: "Plan") -> None:
     """Tell the SSH host key; the image makes one at its first boot, about now. Its server then
     listens: only then is the host through with this.
     """
-    del plan
+    if plan.get("public_host_keys") and not os.path.exists(ROOT + OWN_HOST_KEY):
+        make_host_key()
     end = time.monotonic() + PATIENCE_S
     while not (words := read(HOST_KEY + ".pub").split()):
         if time.monotonic() > end:
@@ -209,6 +237,23 @@ def host_keys(plan: "Plan") -> None:
         if time.monotonic() > end:
             raise Failed(f"nothing listens on port {SSH_PORT}")
         time.sleep(PAUSE_S)
+
+
+def make_host_key() -> None:
+    """Put one new host key in place of all that are there."""
+    new = HOST_KEY + ".new"
+    for left in (new, new + ".pub"):
+        if os.path.exists(ROOT + left):
+            os.unlink(ROOT + left)
+    if run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ROOT + new) != 0:
+        raise Failed("ssh-keygen makes no host key")
+    for name in os.listdir(ROOT + "/etc/ssh"):
+        if name.startswith("ssh_host_") and ".new" not in name:
+            os.unlink(ROOT + "/etc/ssh/" + name)
+    os.replace(ROOT + new, ROOT + HOST_KEY)
+    os.replace(ROOT + new + ".pub", ROOT + HOST_KEY + ".pub")
+    run("systemctl", "try-restart", "ssh.service", "sshd.service")
+    write(OWN_HOST_KEY, "", 0o644, None)
 
 
 STEPS = [
@@ -240,16 +285,23 @@ def owner_of(plan: "Plan") -> pwd.struct_passwd:
     return pwd.getpwnam(plan["user"])
 
 
-def attach(tag: str, path: str) -> None:
-    """Mount a share. Its device may still be on its way in the first second of a boot."""
+def attach(tag: str, path: str, within: str = "") -> None:
+    """Mount a share, or what it has under the name ``within``."""
     if os.path.ismount(ROOT + path):
         return
     if path.startswith(("/tmp/", "/var/tmp/")) and not os.path.exists(ROOT + TMP_RULES):
         run("systemctl", "start", "systemd-tmpfiles-setup.service")
+    if within:
+        attach(tag, SHARES + "/" + tag)
+        way_to(path)
+        whole = ROOT + SHARES + "/" + tag + "/" + within
+        if run("mount", "--bind", whole, ROOT + path) != 0 and not os.path.ismount(ROOT + path):
+            raise Failed("the share " + tag + " cannot be shown at " + path)
+        return
     way_to(path)
     if "virtiofs" not in read("/proc/filesystems"):
         run("modprobe", "-q", "virtiofs")
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + PATIENCE_S  # its device may be on its way in a boot's first second
     while not mount(tag, path):
         if os.path.ismount(ROOT + path):
             return  # by the last act of a run that was ended

@@ -59,7 +59,10 @@ class Site:
     """All that a plan depends on, apart from the token.
 
     ``mounts`` are (tag, host path) as the VM was started with. ``identity`` is the user's git
-    name and e-mail. ``proxy_url`` is "" for a VM without the proxy.
+    name and e-mail. ``proxy_url`` is "" for a VM without the proxy. ``share_name`` is where in
+    the root of a share's mount its directory is ("": it is the root). ``public_host_keys``
+    asks for SSH host keys of this VM's own in place of those that the image came with, and
+    ``claude_version`` for that Claude Code if the image has none.
     """
 
     user: str
@@ -71,6 +74,9 @@ class Site:
     identity: tuple[str, str] | None
     proxy_url: str
     claude_flags: tuple[str, ...]
+    share_name: str = ""
+    public_host_keys: bool = False
+    claude_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,9 @@ def _encode(site: Site, token: str, digest: str, now: float) -> bytes:
         "worktree": str(site.worktree),
         "public_key": site.public_key,
         "identity": site.identity,
+        "share_name": site.share_name,
+        "public_host_keys": site.public_host_keys,
+        "claude_version": site.claude_version,
         "mounts": [(tag, str(path)) for tag, path in site.mounts],
         "environment": _environment(site, token),
         "first_run": _first_run(site, token),

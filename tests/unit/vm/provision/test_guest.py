@@ -225,6 +225,44 @@ def test_an_image_without_claude_code_is_told(
     assert "build the image anew" in capsys.readouterr().err
 
 
+@pytest.mark.live
+def test_an_image_without_claude_code_gets_it_where_that_is_asked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "usr/local/bin/claude").unlink()
+    home = root / pwd.getpwuid(os.geteuid()).pw_dir.lstrip("/")
+    fetched: list[str] = []
+
+    def run(*argv: str) -> int:
+        if argv[0] == "install":
+            return subprocess.run(argv, check=False, timeout=15).returncode
+        if argv[0] == "bash":
+            fetched.append(argv[-1])
+            binary = home / ".local/share/claude/versions" / argv[-1]
+            binary.parent.mkdir(parents=True)
+            binary.write_text("the agent")
+            (home / ".local/bin").mkdir()
+            (home / ".local/bin/claude").symlink_to(binary)
+        return 0
+
+    monkeypatch.setattr(guest, "run", run)
+    for _ in range(2):
+        assert carry_out(monkeypatch, claude_version="2.1.300") == 0
+    assert fetched == ["2.1.300"]
+    installed = root / "usr/local/bin/claude"
+    assert (installed.read_text(), os.access(installed, os.X_OK)) == ("the agent", True)
+    assert not os.path.lexists(home / ".local/bin/claude")
+
+
+def test_claude_code_that_cannot_be_fetched_is_told_with_what_it_takes(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "usr/local/bin/claude").unlink()
+    monkeypatch.setattr(guest, "run", lambda *argv: int(argv[0] == "bash"))
+    assert carry_out(monkeypatch, claude_version="2.1.300") == 1
+    assert 'network = "open"' in capsys.readouterr().err
+
+
 def test_flags_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapper = root / "home/admin/.local/bin/claude"
     carry_out(monkeypatch, claude_flags=("--verbose",))
@@ -247,6 +285,78 @@ def test_a_directory_that_holds_the_worktree_gets_the_mount_itself(
     monkeypatch.setattr(guest, "mount", mount)
     carry_out(monkeypatch, mounts=(("dotgit", Path("/src/app.git")),))
     assert attached == [("dotgit", "/src/app.git")]
+
+
+def test_a_share_with_its_directory_below_its_root_is_mounted_aside_and_shown_in_its_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts: list[tuple[str, str]] = []
+
+    def run(*argv: str) -> int:
+        if argv[:2] == ("mount", "--bind"):
+            mounts.append((argv[-2], argv[-1].removeprefix(str(root))))
+        return 0
+
+    def mount(tag: str, path: str) -> bool:
+        mounts.append((tag, path))
+        return True
+
+    monkeypatch.setattr(guest, "mount", mount)
+    monkeypatch.setattr(guest, "run", run)
+    assert carry_out(monkeypatch, share_name="share") == 0
+    shares = f"{root}/run/tachikoma/shares"
+    assert mounts == [
+        ("code", "/run/tachikoma/shares/code"),
+        (f"{shares}/code/share", "/home/u/app-topic"),
+        ("dotgit", "/run/tachikoma/shares/dotgit"),
+        (f"{shares}/dotgit/share", "/mnt/tachikoma/dotgit"),
+    ]
+    assert (root / "home/u/app/.git").readlink() == Path("/mnt/tachikoma/dotgit")
+
+
+def test_a_share_that_cannot_be_shown_fails_its_step(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guest, "run", lambda *argv: int("--bind" in argv))
+    assert carry_out(monkeypatch, share_name="share") == 1
+    assert "the share code cannot be shown at /home/u/app-topic" in capsys.readouterr().err
+
+
+@pytest.mark.live
+def test_host_keys_that_came_with_an_image_are_replaced_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ssh = root / "etc/ssh"
+    (ssh / "ssh_host_rsa_key").write_text("public knowledge")
+    (ssh / "ssh_host_ed25519_key.new").write_text("of a run that was killed")
+    restarted: list[tuple[str, ...]] = []
+
+    def run(*argv: str) -> int:
+        if argv[0] == "ssh-keygen":
+            return subprocess.run(argv, check=False, timeout=15).returncode
+        restarted.append(argv)
+        return 0
+
+    monkeypatch.setattr(guest, "run", run)
+    assert carry_out(monkeypatch, public_host_keys=True) == 0
+    made = (ssh / "ssh_host_ed25519_key.pub").read_text()
+    assert made.startswith("ssh-ed25519 ")
+    assert made != HOST_KEY
+    assert not (ssh / "ssh_host_rsa_key").exists()
+    assert stat.S_IMODE((ssh / "ssh_host_ed25519_key").stat().st_mode) == 0o600
+    assert f"@tachikoma hostkey {' '.join(made.split()[:2])}" in capsys.readouterr().out
+    assert ("systemctl", "try-restart", "ssh.service", "sshd.service") in restarted
+    assert carry_out(monkeypatch, public_host_keys=True) == 0
+    assert (ssh / "ssh_host_ed25519_key.pub").read_text() == made
+
+
+def test_without_ssh_keygen_the_public_keys_are_not_taken_for_good(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guest, "run", lambda *argv: int(argv[0] == "ssh-keygen"))
+    assert carry_out(monkeypatch, public_host_keys=True) == 1
+    assert "ssh-keygen makes no host key" in capsys.readouterr().err
+    assert (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text() == HOST_KEY
 
 
 @given(st.text(st.characters(codec="utf-8", min_codepoint=32)))
