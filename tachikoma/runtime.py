@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # each is loaded where it is made
     from tachikoma.credentials.waterfall import Waterfall
     from tachikoma.host.journal import FileJournal
     from tachikoma.hypervisor.synthetic import Synthetic
+    from tachikoma.hypervisor.tart.engine import Tart
+    from tachikoma.hypervisor.tart.program import Program as TartProgram
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
     from tachikoma.proxy.plan import Plan
@@ -188,13 +190,11 @@ class Runtime:
 
     @cached_property
     def hypervisor(self) -> Hypervisor:
-        """The engine.
-
-        Raises:
-            UnsupportedError: this version has no adapter for it.
-        """
+        """The engine."""
         if self.engine_name == "synthetic":
             return self._synthetic_engine
+        if self.engine_name == "tart":
+            return self._tart
         from tachikoma.hypervisor.qemu.engine import Qemu
         from tachikoma.vm.provision.plan import guest_script
 
@@ -211,6 +211,10 @@ class Runtime:
         """The base images of the engine."""
         if self.engine_name == "synthetic":
             return self._synthetic_engine
+        if self.engine_name == "tart":
+            from tachikoma.hypervisor.tart.images import TartImages
+
+            return TartImages(program=self._tart_program, clock=self.clock)
         from tachikoma.hypervisor.qemu.images import DebianImages
 
         return DebianImages(
@@ -219,9 +223,16 @@ class Runtime:
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
-        """The checkpoints of the engine's VMs."""
+        """The checkpoints of the engine's VMs.
+
+        Raises:
+            UnsupportedError: the engine has none.
+        """
         if self.engine_name == "synthetic":
             return self._synthetic_engine
+        if self.engine_name == "tart":
+            why = self.hypervisor.features.checkpoints.why
+            raise UnsupportedError("there are no checkpoints with this engine", hint=why)
         from tachikoma.hypervisor.qemu.checkpoints import QemuCheckpoints
 
         return QemuCheckpoints(data=self.paths.data, clock=self.clock)
@@ -230,9 +241,38 @@ class Runtime:
         """Look at everything that the engine takes of this machine."""
         if self.engine_name == "synthetic":
             return []
+        if self.engine_name == "tart":
+            return await self._tart.checks()
         from tachikoma.hypervisor.qemu.probe import checks
 
         return await checks(self.paths.data / "kvm.json")
+
+    @cached_property
+    def _tart(self) -> Tart:
+        from tachikoma.hypervisor.tart.addresses import LEASES, Addresses, reach
+        from tachikoma.hypervisor.tart.engine import Tart
+        from tachikoma.hypervisor.tart.records import Records
+
+        addresses = Addresses(
+            program=self._tart_program,
+            port=self.settings.ssh_port,
+            leases=LEASES,
+            reach=reach,
+            now=self.clock.now,
+        )
+        return Tart(
+            program=self._tart_program,
+            records=Records(directory=self.paths.data / "tart"),
+            addresses=addresses,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _tart_program(self) -> TartProgram:
+        from tachikoma.hypervisor.tart.program import Processes, Program
+
+        environ = dict(self.environ) | {"HOME": str(self.paths.home)}
+        return Program(environ=environ, tool=Processes())
 
     @cached_property
     def _synthetic_engine(self) -> Synthetic:
@@ -249,19 +289,10 @@ class Runtime:
 
     @property
     def engine_name(self) -> str:
-        """The name of the engine, with ``auto`` decided.
-
-        Raises:
-            UnsupportedError: this version has no adapter for it.
-        """
+        """The name of the engine, with ``auto`` decided."""
         wanted = self._chosen or self.settings.hypervisor
         if wanted == "auto":
             wanted = "tart" if sys.platform == "darwin" else "qemu"
-        if wanted == "tart":
-            raise UnsupportedError(
-                "this version of tachikoma runs VMs with QEMU on Linux, not yet with Tart",
-                hint='run it on a Linux host with hypervisor = "auto"',
-            )
         return wanted
 
     # The proxy

@@ -145,6 +145,13 @@ async def _image(runtime: Runtime) -> Check:
             f"{wanted} is not built yet",
             "the first spawn builds it, or `tachikoma image build`",
         )
+    if runtime.hypervisor.features.pull_images.available:
+        return Check(
+            "image",
+            Verdict.WARN,
+            f"{wanted} is not here yet",
+            "the first spawn fetches it, or `tachikoma image pull`",
+        )
     return Check("image", Verdict.FAIL, f"{wanted} is not there", builds.why)
 
 

@@ -1,8 +1,8 @@
 """The one place that starts processes.
 
-``run`` waits for the end and gives the output; ``stream`` hands lines on as they come;
-``detach`` starts what outlives us. A child gets a chosen environment, an empty standard input
-and a deadline; it ends by a ladder: TERM to its group, a pause, KILL, reaped.
+``run`` waits for the end and gives the output; ``stream`` hands lines on as they come, ``listen``
+bytes; ``detach`` starts what outlives us. A child gets a chosen environment, an empty standard
+input and a deadline; it ends by a ladder: TERM to its group, a pause, KILL, reaped.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from tachikoma.host import environ, files
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.model.errors import CommandFailed, HostError, MissingToolError
+from tachikoma.model.vm import Stream
 
 _TERM_GRACE_S = 2.0
 _LOOK_AGAIN_S = 0.01
@@ -116,19 +117,12 @@ async def stream(
             last[:] = [*last[1 - _LAST_LINES :], line]
             on_line(line)
 
-    async def write() -> None:
-        assert process.stdin is not None
-        with contextlib.suppress(ConnectionError):
-            process.stdin.write(stdin)
-            await process.stdin.drain()
-        process.stdin.close()
-
     process = await _start(
         argv, env=env, cwd=cwd, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         async with asyncio.timeout(deadline_s):
-            await asyncio.gather(read(), write(), process.wait())
+            await asyncio.gather(read(), _write(process, stdin), process.wait())
     except TimeoutError as error:
         await asyncio.shield(_end(process))
         said = "\n".join(last).encode()
@@ -138,6 +132,44 @@ async def stream(
         raise
     if (status := _status(process)) != 0:
         raise _failed(argv, status, "\n".join(last).encode())
+
+
+async def listen(
+    argv: Sequence[str],
+    *,
+    on_output: Callable[[Stream, bytes], None],
+    deadline_s: float,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run ``argv``, hand every piece of its two outputs on as it comes, and give its exit status.
+
+    Raises:
+        MissingToolError: the program does not exist.
+        CommandFailed: it took too long.
+    """
+
+    async def read(stream: Stream, reader: asyncio.StreamReader | None) -> None:
+        assert reader is not None
+        while piece := await reader.read(_CHUNK):
+            on_output(stream, piece)
+
+    process = await _start(argv, env=env, cwd=None, stdin=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(deadline_s):
+            await asyncio.gather(
+                read("stdout", process.stdout),
+                read("stderr", process.stderr),
+                _write(process, stdin),
+                process.wait(),
+            )
+    except TimeoutError as error:
+        await asyncio.shield(_end(process))
+        raise _failed(argv, None, b"", f"took longer than {deadline_s:g} s") from error
+    except BaseException:
+        await asyncio.shield(_end(process))
+        raise
+    return _status(process)
 
 
 def detach(
@@ -290,6 +322,14 @@ def _not_started(error: OSError, program: str, cwd: Path | None) -> HostError:
     if isinstance(error, FileNotFoundError):
         return missing_tool(program)
     return files.from_os_error(error, Path(program))
+
+
+async def _write(process: asyncio.subprocess.Process, data: bytes) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(ConnectionError):
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
 
 
 async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -197,6 +197,27 @@ class Images(Protocol):
         """
         ...
 
+    async def pull(self, name: str, *, report: Report) -> ImageInfo:
+        """Fetch the image ``name`` from where it is published, or what is new of it.
+
+        Raises:
+            ImageNotFoundError: there it is not.
+            ImageError: its registry refuses.
+            DiskFullError: no space.
+            UnsupportedError: images of this engine are built, not fetched.
+        """
+        ...
+
+    async def push(self, name: str, target: str, *, report: Report) -> None:
+        """Publish the image ``name`` as ``target``, a reference to a registry.
+
+        Raises:
+            ImageNotFoundError: no such image.
+            ImageError: ``target`` is no reference, or its registry refuses.
+            UnsupportedError: images of this engine cannot be published.
+        """
+        ...
+
     async def delete_image(self, name: str, *, used_by: Sequence[VmName]) -> None:
         """Remove the image.
 

@@ -327,6 +327,24 @@ class Synthetic:
             world.images[name] = _image(name, self._clock.now())
             return world.images[name]
 
+    async def pull(self, name: str, *, report: Report) -> ImageInfo:
+        """Make the image ``name`` as if it came from somewhere; anew if it is there."""
+        self._enter("pull", name)
+        return await self.build(name, rebuild=True, report=report)
+
+    async def push(self, name: str, target: str, *, report: Report) -> None:
+        """Let the image ``target`` be what ``name`` is.
+
+        Raises:
+            ImageNotFoundError: no such image.
+        """
+        self._enter("push", name)
+        with self._keeper.edit() as world:
+            if name not in world.images:
+                raise _no_image(name)
+            report(StepProgress(f"pushing {name} to nowhere", fraction=1.0))
+            world.images[target] = replace(world.images[name], name=target)
+
     async def delete_image(self, name: str, *, used_by: Sequence[VmName]) -> None:
         """Remove the image.
 

@@ -142,3 +142,10 @@ class Features:
     """Whether a VM's SSH port is at this host's loopback: no network lies in between."""
     proxy_bind: str
     """The host address to which the credential proxy binds unless the user says otherwise."""
+    pull_images: Feature = Feature(available=False, why="its images are built: see `image build`")
+    share_name: str = ""
+    """Where in the root of a share's mount the host's directory is; "" where it is the root."""
+    public_host_keys: bool = False
+    """Whether images come with SSH host keys inside, which everybody has who has the image."""
+    claude_version: str = ""
+    """Which Claude Code a VM installs whose image has none; "" where every image comes with it."""

@@ -39,6 +39,8 @@ _TOKENS_KEPT = 2
 _LONGEST_HOST_NAME = 40
 _SCRIPTS_S = 3600.0
 """Provision scripts install things; nobody knows how long that takes."""
+_INSTALL_S = 900.0
+"""What a VM gets on top where it may have to fetch Claude Code, some 90 MB."""
 
 _WORDS = {
     Step.CLONE: "Making the VM's disk",
@@ -130,14 +132,16 @@ class Spawning:
                 )
 
     async def _clone(self) -> None:
-        """Clone the image, built first where the engine can and it is not there."""
+        """Clone the image, built or fetched first where the engine can and it is not there."""
         ports, image = self._ports, self._ports.image
-        if image not in {info.name for info in await ports.images.images()} and (
-            ports.hypervisor.features.build_images.available
-            and image == ports.hypervisor.features.default_image
-        ):
-            self._report(Notice(f"there is no image {image} yet: building it, once"))
-            await ports.images.build(image, rebuild=False, report=self._report)
+        features = ports.hypervisor.features
+        if image not in {info.name for info in await ports.images.images()}:
+            if features.build_images.available and image == features.default_image:
+                self._report(Notice(f"there is no image {image} yet: building it, once"))
+                await ports.images.build(image, rebuild=False, report=self._report)
+            elif features.pull_images.available:
+                self._report(Notice(f"there is no image {image} yet: fetching it, once"))
+                await ports.images.pull(image, report=self._report)
         await self._warm(image)
         await ports.hypervisor.clone(image, self._record.name)
         lap("the VM is made")
@@ -259,7 +263,9 @@ class Spawning:
             overheard(ports.hypervisor, lambda text: ports.journal.note(vm, text)),
             vm,
             plan,
-            deadline_s=ports.settings.boot_timeout_secs + (_SCRIPTS_S if luggage.scripts else 0),
+            deadline_s=ports.settings.boot_timeout_secs
+            + (_SCRIPTS_S if luggage.scripts else 0)
+            + (_INSTALL_S if ports.hypervisor.features.claude_version else 0),
             report=self._report,
             set_up=set_up,
         )
@@ -288,6 +294,9 @@ class Spawning:
             claude_flags=ports.settings.claude_flags,
             project=self._repository.root,
             luggage=await self._packed(),
+            share_name=ports.hypervisor.features.share_name,
+            public_host_keys=ports.hypervisor.features.public_host_keys,
+            claude_version=ports.hypervisor.features.claude_version,
         )
 
     async def _ensure_proxy(self) -> None:

@@ -1,4 +1,4 @@
-"""What every engine promises: one body, run against the synthetic one and against QEMU."""
+"""What every engine promises: one body, run against the synthetic one, QEMU, and Tart's double."""
 
 from __future__ import annotations
 
@@ -21,8 +21,20 @@ from tachikoma.model.errors import (
     VmNotRunningError,
 )
 from tachikoma.model.names import VmName
-from tachikoma.model.vm import Endpoint, GuestCommand, GuestExit, Launch, Stream, VmState
+from tachikoma.model.vm import (
+    Endpoint,
+    GuestCommand,
+    GuestExit,
+    Launch,
+    Network,
+    Stream,
+    VmState,
+)
+from tests.contract.tart_lines import accept
+from tests.doubles.tart_world import path_with_double, tart_in, why_no_tart, world
 
+LAUNCH = Launch(network=Network.OPEN)
+"""For all: Tart isolates guests only where Softnet is installed."""
 VM = VmName("tachikoma-app-main")
 OTHER = VmName("tachikoma-app-other")
 BOOT_S = 120.0
@@ -40,7 +52,7 @@ class Engine:
     async def boot(self, vm: VmName) -> None:
         await self.hypervisor.clone(self.image, vm)
         await self.hypervisor.configure(vm, cpus=2, memory_mib=1024)
-        await self.hypervisor.start(vm, Launch())
+        await self.hypervisor.start(vm, LAUNCH)
         async for _ in attempts(self.clock, deadline_s=BOOT_S):
             if await self.hypervisor.agent_ready(vm):
                 return
@@ -65,29 +77,44 @@ def guest(vm: VmName, launch: Launch | None, command: GuestCommand) -> GuestExit
     params=[
         "synthetic",
         pytest.param("qemu", marks=[pytest.mark.live_qemu, pytest.mark.timeout(300)]),
+        pytest.param("tart", marks=[pytest.mark.live_qemu, pytest.mark.timeout(300)]),
     ]
 )
-def built(request: pytest.FixtureRequest) -> Path | None:
-    """Choose the engine: where its real images are, or None for the synthetic one.
+def built(request: pytest.FixtureRequest) -> tuple[str, Path]:
+    """Choose the engine, and where its real images are; the synthetic one has none.
 
     Not async, since building an image runs a loop of its own.
     """
     if request.param == "synthetic":
-        return None
-    data: Path = request.getfixturevalue("live_image_data")
-    return data
+        return request.param, Path()
+    if request.param == "tart" and (why := why_no_tart()):
+        pytest.skip(why)
+    return request.param, request.getfixturevalue("live_image_data")
 
 
 @pytest.fixture
-async def engine(built: Path | None, own_home: Path) -> AsyncIterator[Engine]:
-    if built is None:
+async def engine(
+    built: tuple[str, Path], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Engine]:
+    name, images = built
+    if name == "synthetic":
         fake = FakeClock()
-        made = Synthetic(file=None, clock=fake, guest=guest, boot_s=3.0)
-        yield Engine(made, made.features.default_image, fake)
+        synthetic = Synthetic(file=None, clock=fake, guest=guest, boot_s=3.0)
+        yield Engine(synthetic, synthetic.features.default_image, fake)
+        return
+    if name == "tart":
+        monkeypatch.setenv("PATH", path_with_double())
+        store = world(own_home, images)
+        tart = tart_in(own_home)
+        yield Engine(tart, tart.features.default_image, SystemClock())
+        for each in await tart.vms():
+            await tart.stop(each.name, grace_s=0)
+        for line in store.emitted():
+            accept(line)
         return
     data = own_home / "data"
     data.mkdir()
-    (data / "images").symlink_to(built / "images")
+    (data / "images").symlink_to(images / "images")
     clock = SystemClock()
     qemu = Qemu(data=data, runtime=own_home / "r", clock=clock)
     yield Engine(qemu, qemu.features.default_image, clock)
@@ -136,7 +163,7 @@ async def test_an_absent_vm_cannot_be_used_and_need_not_be_ended(engine: Engine)
     with pytest.raises(VmNotFoundError):
         await hypervisor.configure(VM, cpus=1, memory_mib=512)
     with pytest.raises(VmNotFoundError):
-        await hypervisor.start(VM, Launch())
+        await hypervisor.start(VM, LAUNCH)
     with pytest.raises(VmNotRunningError):
         await hypervisor.execute(VM, GuestCommand(("true",)))
     assert await hypervisor.address(VM) is None
@@ -162,7 +189,7 @@ async def test_running_vms_have_addresses_of_their_own_and_cannot_be_deleted(
     for vm in (VM, OTHER):
         await hypervisor.clone(engine.image, vm)
         await hypervisor.configure(vm, cpus=1, memory_mib=512)
-    await asyncio.gather(*(hypervisor.start(vm, Launch()) for vm in (VM, OTHER)))
+    await asyncio.gather(*(hypervisor.start(vm, LAUNCH) for vm in (VM, OTHER)))
     assert [each.state for each in await hypervisor.vms()] == [VmState.RUNNING] * 2
     first, second = await hypervisor.address(VM), await hypervisor.address(OTHER)
     assert None not in (first, second)
@@ -180,7 +207,7 @@ async def test_a_life_of_a_vm(engine: Engine) -> None:
     hypervisor = engine.hypervisor
     await engine.boot(VM)
     address = await hypervisor.address(VM)
-    await hypervisor.start(VM, Launch())
+    await hypervisor.start(VM, LAUNCH)
     assert await hypervisor.address(VM) == address, "it runs already"
 
     seen: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}

@@ -88,15 +88,43 @@ async def test_the_engine_of_the_command_line_beats_that_of_the_settings(own_hom
     assert [image.name for image in await runtime.images.images()] == ["synthetic"]
 
 
-@pytest.mark.parametrize("named", ["tart", "auto"])
-async def test_tart_is_not_supported_yet_and_says_what_is(
-    own_home: Path, named: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("named", "platform", "engine"),
+    [
+        ("auto", "darwin", "tart"),
+        ("auto", "linux", "qemu"),
+        ("tart", "linux", "tart"),
+        ("qemu", "darwin", "qemu"),
+    ],
+)
+async def test_macs_run_tart_and_others_qemu_unless_one_is_named(
+    own_home: Path, named: str, platform: str, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", platform)
     runtime = _runtime(own_home, hypervisor=named)
     await runtime.load_settings()
-    with pytest.raises(UnsupportedError, match="QEMU on Linux"):
-        _ = runtime.engine_name
+    assert runtime.hypervisor.features.engine == engine
+    assert type(runtime.images).__name__ == {"tart": "TartImages", "qemu": "DebianImages"}[engine]
+
+
+async def test_with_tart_the_proxy_listens_where_its_guests_look(own_home: Path) -> None:
+    runtime = _runtime(own_home, hypervisor="tart")
+    await runtime.load_settings()
+    assert runtime.proxy_plan().endpoint == Endpoint("192.168.64.1", 19280)
+    assert runtime.ports.image == "ubuntu"
+    with pytest.raises(UnsupportedError, match="no checkpoints"):
+        _ = runtime.checkpoints
+
+
+@pytest.mark.live
+async def test_a_missing_tart_is_found_by_its_checks(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    runtime = _runtime(own_home, hypervisor="tart")
+    await runtime.load_settings()
+    tart = (await runtime.engine_checks())[0]
+    assert (tart.name, tart.ok, tart.found) == ("tart", False, "Tart is not installed")
 
 
 async def test_synthetic_vms_are_kept_apart_from_the_real_ones(own_home: Path) -> None:

@@ -1,4 +1,4 @@
-"""``tachikoma image build|warm|list|delete``."""
+"""``tachikoma image build|warm|pull|push|list|delete``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ _LIST_EXAMPLES = """\b
 Examples:
   tachikoma image list
 """
+_PULL_EXAMPLES = """\b
+Examples:
+  tachikoma image pull
+  tachikoma image pull ghcr.io/cirruslabs/ubuntu:24.04
+"""
+_PUSH_EXAMPLES = """\b
+Examples:
+  tachikoma image push my-base ghcr.io/acme/base:1
+"""
 _DELETE_EXAMPLES = """\b
 Examples:
   tachikoma image delete debian --yes
@@ -51,7 +60,7 @@ Examples:
 
 @click.group("image", cls=VerbGroup, no_args_is_help=False, epilog=_EXAMPLES)
 def command() -> None:
-    """Base images: what the VMs' disks start from. `spawn` builds the one it needs by itself."""
+    """Base images: what the VMs' disks start from. `spawn` builds or fetches the one it needs."""
 
 
 @command.command("build", cls=Verb, epilog=_BUILD_EXAMPLES)
@@ -86,6 +95,34 @@ def warm(door: Door, *, name: str | None) -> int:
     return 0
 
 
+@command.command("pull", cls=Verb, epilog=_PULL_EXAMPLES)
+@click.argument("name", required=False)
+@click.pass_obj
+def pull(door: Door, *, name: str | None) -> int:
+    """Fetch the image NAME (default: the one that `spawn` uses) from its registry.
+
+    NAME is a short name (ubuntu, debian, fedora, rocky) or HOST/PATH:TAG. With Tart only: an
+    engine that builds its images fetches none.
+    """
+    info = door.run(lambda _: _pull(door, name))
+    door.screen.give(encode.image(info), [f"{info.name}  {words.size(info.size_bytes)}"])
+    return 0
+
+
+@command.command("push", cls=Verb, epilog=_PUSH_EXAMPLES)
+@click.argument("name")
+@click.argument("target", metavar="HOST/PATH:TAG")
+@click.pass_obj
+def push(door: Door, *, name: str, target: str) -> int:
+    """Send the image NAME to a registry as HOST/PATH:TAG. With Tart only.
+
+    The VM of a branch is no image and is never sent; `tart clone` makes an image of it.
+    """
+    door.run(lambda _: door.runtime.images.push(name, target, report=door.screen.report))
+    door.screen.give({"name": name, "target": target}, [f"{name} is at {target}"])
+    return 0
+
+
 @command.command("list", cls=Verb, epilog=_LIST_EXAMPLES)
 @click.pass_obj
 def list_images(door: Door) -> int:
@@ -94,7 +131,9 @@ def list_images(door: Door) -> int:
     data = {"images": [encode.image(info) for info in found]}
     if not found:
         door.screen.give(data)
-        door.screen.note("no images yet; `tachikoma image build` makes one, and so does `spawn`")
+        pulls = door.runtime.hypervisor.features.pull_images.available
+        makes = "pull` fetches" if pulls else "build` makes"
+        door.screen.note(f"no images yet; `tachikoma image {makes} one, and so does `spawn`")
         return 0
     now = door.runtime.clock.now()
     rows = [
@@ -151,6 +190,11 @@ async def _warm(door: Door, name: str | None) -> ImageInfo:
         report=door.screen.report,
     )
     return next(info for info in await runtime.images.images() if info.name == wanted)
+
+
+async def _pull(door: Door, name: str | None) -> ImageInfo:
+    runtime = door.runtime
+    return await runtime.images.pull(name or runtime.ports.image, report=door.screen.report)
 
 
 async def _delete(door: Door, name: str) -> None:

@@ -117,6 +117,22 @@ class DebianImages:
             self._store.collect()
             return info
 
+    async def pull(self, name: str, *, report: Report) -> ImageInfo:
+        """Refuse: an image for QEMU is built on the machine that uses it."""
+        del report
+        raise UnsupportedError(
+            f"the image {name} cannot be fetched: images for QEMU are built on this machine",
+            hint="`tachikoma image build` makes the one that `spawn` uses",
+        )
+
+    async def push(self, name: str, target: str, *, report: Report) -> None:
+        """Refuse: there is no registry for images of QEMU."""
+        del report
+        raise UnsupportedError(
+            f"the image {name} cannot be sent to {target}: images for QEMU stay on this machine",
+            hint="every machine builds its own: `tachikoma image build`",
+        )
+
     async def delete_image(self, name: str, *, used_by: Sequence[VmName]) -> None:
         """Remove the image unless somebody uses it."""
         async with self._locked(lambda _: None):

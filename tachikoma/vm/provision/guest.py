@@ -1,18 +1,19 @@
 """The provisioning of a VM. Runs in the guest as root: Python 3.9 or newer, no package of ours.
 
-``plan.py`` sends this text as it is and the plan as JSON on standard input, at every start and
-whenever the plan changes. What a user may have changed in the VM is kept; running it again at any
-point is safe. It is one process, since each process costs 50 ms on an emulated CPU. It ends one
-that still runs: a host that was killed cannot stop what it began.
+``plan.py`` sends this, with ``guest_values`` in it, and the plan as JSON on standard input, at every
+start and whenever the plan changes. What a user may have changed in the VM is kept; running it
+again at any point is safe. It is one process, since each costs 50 ms on an emulated CPU. It ends
+one that still runs: a host that was killed cannot stop what it began.
 """
 
-import binascii
 import fcntl
 import json
 import os
 import pwd
 import sys
 import time
+
+from tachikoma.vm.provision.guest_values import decoded, git_quoted, merged, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing it takes a tenth of a second in the guest
@@ -23,9 +24,18 @@ if TYPE_CHECKING:  # importing it takes a tenth of a second in the guest
 ROOT = ""
 """Before every absolute path; only tests set it."""
 DOTGIT = "/mnt/tachikoma/dotgit"
+SHARES = "/run/tachikoma/shares"
+"""Where a share is mounted whose directory is not the root of its mount."""
+INSTALL_CLAUDE = """\
+set -o pipefail
+url=https://claude.ai/install.sh
+{ curl -fsSL "$url" || wget -qO- "$url"; } | bash -s -- "$1" >&2
+"""
 READY = "/run/tachikoma/ready"
 LOCK = "/run/tachikoma/lock"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+OWN_HOST_KEY = "/etc/ssh/tachikoma_made_the_host_key"
+"""Is there once the host keys are not those of the image any more."""
 CLAUDE = "/usr/local/bin/claude"
 TMP_RULES = "/etc/tmpfiles.d/tmp.conf"
 """Our images have it. Without it, a boot empties /tmp, and nothing may be mounted there before."""
@@ -140,13 +150,14 @@ def mounts(plan: "Plan") -> None:
 
     Where that path is a directory already (it holds the worktree), it is mounted there.
     """
+    within = plan["share_name"]
     for tag, path, read_only in plan["mounts"]:
         if tag == "dotgit" and (os.path.islink(ROOT + path) or not os.path.isdir(ROOT + path)):
-            attach(tag, DOTGIT, read_only=read_only)
+            attach(tag, DOTGIT, within, read_only=read_only)
             way_to(os.path.dirname(path))
             link(DOTGIT, path)
         else:
-            attach(tag, path, read_only=read_only)
+            attach(tag, path, within, read_only=read_only)
     code = owner_of(plan).pw_dir + "/code"
     if os.path.islink(ROOT + code) or not os.path.exists(ROOT + code):
         link(plan["worktree"], code)
@@ -189,6 +200,8 @@ def git(plan: "Plan") -> None:
 
 def claude(plan: "Plan") -> None:
     """See to it that the first screen of Claude Code is a prompt."""
+    if not os.access(ROOT + CLAUDE, os.X_OK) and plan["claude_version"]:
+        install_claude(plan["claude_version"])
     if not os.access(ROOT + CLAUDE, os.X_OK):
         raise Failed("Claude Code is not in this VM's image; build the image anew")
     owner = owner_of(plan)
@@ -203,22 +216,42 @@ def claude(plan: "Plan") -> None:
         show(target, path, owner)
     ours = {name: plan[name] for name in ("first_run", "settings", "links")}
     write(owner.pw_dir + CARRIED, json.dumps(ours), 0o600, owner)
+    wrap(plan["claude_wrapper"], owner)
+
+
+def wrap(text: str, owner: pwd.struct_passwd) -> None:
+    """Have a program of ours before Claude Code on the user's PATH, or none if it has no text."""
     wrapper = owner.pw_dir + "/.local/bin/claude"
-    if plan["claude_wrapper"]:
+    if text:
         for directory in (owner.pw_dir + "/.local", owner.pw_dir + "/.local/bin"):
             if not os.path.isdir(ROOT + directory):
                 os.mkdir(ROOT + directory, 0o755)
                 os.chown(ROOT + directory, owner.pw_uid, owner.pw_gid)
-        write(wrapper, plan["claude_wrapper"], 0o755, owner)
+        write(wrapper, text, 0o755, owner)
     elif os.path.lexists(ROOT + wrapper):
         os.unlink(ROOT + wrapper)
 
 
+def install_claude(version: str) -> None:
+    """Fetch Claude Code with its own installer, which checks what it gets, for all users."""
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    if run("bash", "-c", INSTALL_CLAUDE, "bash", version) != 0:
+        raise Failed(
+            "Claude Code is not in this VM's image and cannot be fetched from claude.ai: it takes "
+            'network = "open" and a way to the internet, or an image that has it'
+        )
+    got = os.path.realpath(ROOT + home + "/.local/bin/claude")
+    run("install", "-m", "755", got, ROOT + CLAUDE + ".new")
+    os.replace(ROOT + CLAUDE + ".new", ROOT + CLAUDE)
+    for left in (got, ROOT + home + "/.local/bin/claude"):
+        if os.path.lexists(left):
+            os.unlink(left)
+
+
 def host_keys(plan: "Plan") -> None:
-    """Tell the SSH host key; the image makes one at its first boot, about now. Its server then
-    listens: only then is the host through with this.
-    """
-    del plan
+    """Tell the SSH host key, which a first boot makes about now, and see its server listen."""
+    if plan["public_host_keys"] and not os.path.exists(ROOT + OWN_HOST_KEY):
+        make_host_key()
     end = time.monotonic() + PATIENCE_S
     while not (words := read(HOST_KEY + ".pub").split()):
         if time.monotonic() > end:
@@ -247,6 +280,23 @@ def scripts(plan: "Plan") -> None:
         write(place + ".done", "", 0o644, None)
 
 
+def make_host_key() -> None:
+    """Put one new host key in place of all that are there."""
+    new = HOST_KEY + ".new"
+    for left in (new, new + ".pub"):
+        if os.path.exists(ROOT + left):
+            os.unlink(ROOT + left)
+    if run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ROOT + new) != 0:
+        raise Failed("ssh-keygen makes no host key")
+    for name in os.listdir(ROOT + "/etc/ssh"):
+        if name.startswith("ssh_host_") and ".new" not in name:
+            os.unlink(ROOT + "/etc/ssh/" + name)
+    os.replace(ROOT + new, ROOT + HOST_KEY)
+    os.replace(ROOT + new + ".pub", ROOT + HOST_KEY + ".pub")
+    run("systemctl", "try-restart", "ssh.service", "sshd.service")
+    write(OWN_HOST_KEY, "", 0o644, None)
+
+
 STEPS = [
     ("ssh-key", ssh_key),
     ("mounts", mounts),
@@ -261,10 +311,8 @@ STEPS = [
 
 def listens(port: int) -> bool:
     """Tell whether something listens on a TCP port."""
-    rows = read("/proc/net/tcp").splitlines() + read("/proc/net/tcp6").splitlines()
-    return any(
-        row.split()[1].endswith(f":{port:04X}") and row.split()[3] == LISTENING for row in rows
-    )
+    rows = [row.split() for row in (read("/proc/net/tcp") + read("/proc/net/tcp6")).splitlines()]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == LISTENING for row in rows)
 
 
 def say(text: str) -> None:
@@ -277,17 +325,24 @@ def owner_of(plan: "Plan") -> pwd.struct_passwd:
     return pwd.getpwnam(plan["user"])
 
 
-def attach(tag: str, path: str, *, read_only: bool) -> None:
-    """Mount a share. Its device may still be on its way in the first second of a boot."""
+def attach(tag: str, path: str, within: str, *, read_only: bool) -> None:
+    """Mount a share, or what it has under the name ``within``."""
     if os.path.ismount(ROOT + path):
         return
     if path.startswith(("/tmp/", "/var/tmp/")) and not os.path.exists(ROOT + TMP_RULES):
         run("systemctl", "start", "systemd-tmpfiles-setup.service")
+    if within:
+        attach(tag, SHARES + "/" + tag, "", read_only=read_only)
+        way_to(path)
+        whole = ROOT + SHARES + "/" + tag + "/" + within
+        if run("mount", "--bind", whole, ROOT + path) != 0 and not os.path.ismount(ROOT + path):
+            raise Failed("the share " + tag + " cannot be shown at " + path)
+        return
     way_to(path)
     if "virtiofs" not in read("/proc/filesystems"):
         run("modprobe", "-q", "virtiofs")
     flags = MOUNT_FLAGS | (READ_ONLY if read_only else 0)
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + PATIENCE_S  # its device may be on its way in a boot's first second
     while error := mount(tag, ROOT + path, flags):
         if os.path.ismount(ROOT + path):
             return  # by the last act of a run that was ended
@@ -369,27 +424,6 @@ def merge(path: str, before: "Plan", ours: "Plan", owner: pwd.struct_passwd) -> 
     write(path, json.dumps(result, indent=2) + "\n", 0o600, owner)
 
 
-def merged(kept: "Plan", before: "Plan", ours: "Plan") -> "Plan":
-    """Give ``kept`` with what is new in ``ours`` since ``before``, objects merged in depth.
-
-    What was changed here and not on the host stays changed; what the host has no more goes.
-    """
-    result = dict(kept)
-    for key in {**before, **ours}:
-        old, new, here = before.get(key), ours.get(key), kept.get(key)
-        gone = key not in ours and isinstance(old, dict) and isinstance(here, dict)
-        if isinstance(new, dict) or gone:
-            parts = [each if isinstance(each, dict) else {} for each in (here, old, new)]
-            result[key] = merged(*parts)
-            if key not in ours and not result[key]:
-                del result[key]
-        elif key in ours and (new != old or key not in kept):
-            result[key] = new
-        elif key not in ours and here == old:
-            result.pop(key, None)
-    return result
-
-
 def json_of(path: str) -> "Plan":
     """Give the object in a JSON file; an empty one if there is none."""
     try:
@@ -397,22 +431,6 @@ def json_of(path: str) -> "Plan":
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def decoded(encoded: str) -> str:
-    """Give the text that is sent in base64."""
-    return binascii.a2b_base64(encoded).decode("utf-8", "surrogateescape")
-
-
-def quoted(text: str) -> str:
-    """Give a text as one word of the shell's, whatever is in it."""
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def git_quoted(text: str) -> str:
-    """Give a value as git's configuration files spell it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
 
 
 def read(path: str) -> str:

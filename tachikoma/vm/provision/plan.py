@@ -27,6 +27,7 @@ MARK = "@tachikoma"
 READY_FILE = "/run/tachikoma/ready"
 """Holds the digest of the plan that this boot has been provisioned with."""
 
+_IMPORT = "from tachikoma.vm.provision.guest_values import decoded, git_quoted, merged, quoted\n"
 _INTERPRETER = ("/usr/bin/python3", "-I", "-S", "-c")
 _APPROVED_TAIL = 20
 """Claude Code knows an approved API key by its last 20 characters."""
@@ -77,6 +78,9 @@ class Site:
     ``mounts`` are (tag, host path) as the VM was started with. ``identity`` is the user's git
     name and e-mail. ``proxy_url`` is "" for a VM without the proxy. ``project`` is the repository's
     root, by which Claude Code knows all its worktrees; ``luggage`` what the VM gets of the user's.
+    ``share_name`` is where in the root of a share's mount its directory is ("": it is the root).
+    ``public_host_keys`` asks for SSH host keys of this VM's own in place of those that the image
+    came with, and ``claude_version`` for that Claude Code if the image has none.
     """
 
     user: str
@@ -90,6 +94,9 @@ class Site:
     claude_flags: tuple[str, ...]
     project: Path
     luggage: Luggage = field(default_factory=Luggage)
+    share_name: str = ""
+    public_host_keys: bool = False
+    claude_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,9 @@ def _encode(site: Site, token: str, digest: str, now: float) -> bytes:
         "public_key": site.public_key,
         "identity": site.identity,
         "git_config": _GITHUB if any(each.name == "GH_TOKEN" for each in luggage.variables) else "",
+        "share_name": site.share_name,
+        "public_host_keys": site.public_host_keys,
+        "claude_version": site.claude_version,
         "mounts": [(tag, str(path), tag not in _WRITABLE) for tag, path in site.mounts],
         "links": [_link(tag, path) for tag, path in site.mounts if tag not in _WRITABLE],
         "environment": _environment(site, token),
@@ -236,5 +246,11 @@ def _wrapper(flags: tuple[str, ...]) -> str:
 
 @cache
 def guest_script() -> str:
-    """Give the program that carries out a plan in the guest."""
-    return Path(__file__).with_name("guest.py").read_text(encoding="utf-8")
+    """Give the program that carries out a plan in the guest: ``guest`` with what it imports."""
+    here = Path(__file__)
+    program, values = (
+        here.with_name(name).read_text(encoding="utf-8") for name in ("guest.py", "guest_values.py")
+    )
+    before, _, after = program.partition(_IMPORT)
+    assert after
+    return before + values + after

@@ -8,7 +8,10 @@ import pytest
 
 from tachikoma.cli.checks import Check, Verdict, features_of, look_all
 from tachikoma.cli.door import Door
+from tachikoma.hypervisor.synthetic import Synthetic
 from tachikoma.model.errors import HypervisorError, StateCorruptError
+from tachikoma.model.vm import Feature, Features
+from tachikoma.vm.provision.rehearsal import RehearsedGuest
 from tests.unit.cli.stand import CommandLine
 
 
@@ -63,6 +66,23 @@ def test_two_checks_with_one_cause_tell_it_once(line: CommandLine, door: Door) -
     found = looked(door)
     assert found["image"].verdict is Verdict.FAIL
     assert "VMs" not in found
+
+
+class Fetching(Synthetic):
+    """An engine whose images are fetched."""
+
+    @property
+    def features(self) -> Features:
+        no, yes = Feature(available=False, why="they are fetched"), Feature(available=True)
+        return replace(super().features, build_images=no, pull_images=yes)
+
+
+def test_an_image_that_can_be_fetched_is_only_a_warning(line: CommandLine, door: Door) -> None:
+    line.engine = Fetching(file=None, clock=line.clock, guest=RehearsedGuest())
+    configure(line, 'base_image = "other"\n')
+    check = looked(door)["image"]
+    assert (check.verdict, check.found) == (Verdict.WARN, "other is not here yet")
+    assert "image pull" in check.hint
 
 
 def test_the_settings_that_were_set_are_counted(line: CommandLine, door: Door) -> None:

@@ -238,6 +238,37 @@ async def test_stream_hands_on_the_lines_of_both_outputs_as_they_come() -> None:
 
 
 @pytest.mark.live
+async def test_listen_hands_on_bytes_by_stream_and_gives_the_status(tmp_path: Path) -> None:
+    go_on = tmp_path / "go-on"
+    script = f"cat; printf '\\377' >&2; until [ -e {go_on} ]; do sleep 0.02; done; exit 3"
+    heard = {"stdout": b"", "stderr": b""}
+
+    def on_output(stream: str, piece: bytes) -> None:
+        heard[stream] += piece
+        if all(heard.values()):
+            go_on.touch()
+
+    argv = ["sh", "-c", script]
+    status = await process.listen(argv, on_output=on_output, deadline_s=10, stdin=b"\0in")
+    assert (status, heard) == (3, {"stdout": b"\0in", "stderr": b"\xff"})
+
+
+@pytest.mark.live
+async def test_listening_past_a_deadline_or_with_a_broken_ear_ends_the_command(
+    tmp_path: Path,
+) -> None:
+    def break_down(stream: str, piece: bytes) -> None:
+        raise ZeroDivisionError(f"{stream} {piece!r}")
+
+    for deadline_s, error in ((0.5, CommandFailed), (10, ZeroDivisionError)):
+        leader = tmp_path / error.__name__
+        script = f"echo $$ > {leader}; {'echo x;' if deadline_s > 1 else ''} exec sleep 100"
+        with pytest.raises(error):
+            await process.listen(["sh", "-c", script], on_output=break_down, deadline_s=deadline_s)
+        assert await gone(int(await appears(leader)))
+
+
+@pytest.mark.live
 async def test_a_line_arrives_before_the_command_ends(tmp_path: Path) -> None:
     go_on = tmp_path / "go-on"
     script = f"echo first; until [ -e {go_on} ]; do sleep 0.02; done; echo second"

@@ -411,6 +411,16 @@ async def test_an_image_goes_only_when_nobody_stands_on_it(engine: Synthetic) ->
     assert await engine.images() == []
 
 
+async def test_images_come_and_go_by_name(engine: Synthetic) -> None:
+    first = await engine.pull("theirs", report=silent)
+    await engine.push("theirs", "registry/ours:1", report=silent)
+    names = [each.name for each in await engine.images()]
+    assert names == ["registry/ours:1", "synthetic", "theirs"]
+    assert (await engine.images())[0].digest == first.digest
+    with pytest.raises(ImageNotFoundError):
+        await engine.push("none", "registry/ours:1", report=silent)
+
+
 def test_the_guest_reaches_the_proxy_where_it_listens(engine: Synthetic) -> None:
     assert engine.proxy_endpoint(Endpoint("127.0.0.1", 19280)) == Endpoint("127.0.0.1", 19280)
     assert VM in engine.log_of(VM)

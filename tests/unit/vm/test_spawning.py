@@ -22,7 +22,7 @@ from tachikoma.model.errors import (
 from tachikoma.model.events import Notice, StepEnded, StepProgress, StepStarted
 from tachikoma.model.names import VmName
 from tachikoma.model.settings import Settings
-from tachikoma.model.vm import Endpoint, Features, Launch, Mount, Network, VmState
+from tachikoma.model.vm import Endpoint, Feature, Features, Launch, Mount, Network, VmState
 from tachikoma.state.port import VmRecord
 from tachikoma.vm.requests import How
 from tachikoma.vm.spawning import Spawning
@@ -243,6 +243,29 @@ async def test_only_the_default_image_is_built_when_it_is_missing(
     await bench.engine.delete_image("synthetic", used_by=())
     await spawning(bench, record).bring_up()
     assert Notice("there is no image synthetic yet: building it, once") in bench.said
+
+
+class Fetching(Synthetic):
+    """An engine whose images are fetched."""
+
+    @property
+    def features(self) -> Features:
+        no, yes = Feature(available=False, why="they are fetched"), Feature(available=True)
+        return replace(super().features, build_images=no, pull_images=yes)
+
+
+async def test_an_image_that_is_missing_is_fetched_where_images_are(
+    bench: Bench, record: VmRecord
+) -> None:
+    bench.engine = Fetching(file=None, clock=bench.clock, guest=bench.guest)
+    settings = replace(SETTINGS, base_image="own", explicit=frozenset({"base_image"}))
+    await spawning(bench, record, settings).bring_up()
+    assert Notice("there is no image own yet: fetching it, once") in bench.said
+    assert bench.engine.calls.count("pull own") == 1
+    await bench.engine.stop(NAME, grace_s=0)
+    await bench.engine.delete(NAME)
+    await spawning(bench, record, settings).bring_up()
+    assert bench.engine.calls.count("pull own") == 1
 
 
 async def test_the_proxy_is_seen_to_while_the_guest_boots(bench: Bench, record: VmRecord) -> None:

@@ -94,3 +94,19 @@ def test_delete_asks_on_a_terminal_and_refuses_without_one(line: CommandLine) ->
     assert line("image", "delete", "synthetic", tty=True).status == 1
     line.answer = "yes\n"
     assert line("image", "delete", "synthetic", tty=True).out == "synthetic deleted\n"
+
+
+def test_pull_fetches_the_image_that_spawn_uses_unless_another_is_named(line: CommandLine) -> None:
+    assert line("image", "pull", "--json").data["name"] == "synthetic"
+    assert line("image", "pull", "other").out == "other  1.0 MiB\n"
+
+
+def test_push_sends_an_image_to_where_it_is_told(line: CommandLine) -> None:
+    ran = line("image", "push", "synthetic", "ghcr.io/me/image:1")
+    assert (ran.status, ran.out) == (0, "synthetic is at ghcr.io/me/image:1\n")
+    assert line("image", "push", "synthetic", "ghcr.io/me/image:1", "--json").data == {
+        "name": "synthetic",
+        "target": "ghcr.io/me/image:1",
+    }
+    assert line("image", "push", "nope", "h/x:1", "--json").error["code"] == "image.not_found"
+    assert line("image", "push", "synthetic").status == 2

@@ -25,6 +25,7 @@ from tachikoma.model.errors import (
     ImageInUseError,
     ImageNotFoundError,
     MissingToolError,
+    UnsupportedError,
 )
 from tachikoma.model.events import Event, StepEnded, StepProgress, StepStarted, silent
 from tachikoma.model.names import VmName
@@ -268,6 +269,16 @@ async def test_an_image_is_deleted_unless_vms_stand_on_it(host: Host) -> None:
 async def test_deleting_what_is_not_there_is_an_error(host: Host) -> None:
     with pytest.raises(ImageNotFoundError):
         await host.images.delete_image("debian", used_by=[])
+
+
+async def test_images_are_neither_fetched_nor_sent_and_it_is_said_what_makes_one(
+    host: Host,
+) -> None:
+    with pytest.raises(UnsupportedError) as refused:
+        await host.images.pull("debian", report=silent)
+    assert "image build" in refused.value.hint
+    with pytest.raises(UnsupportedError, match="cannot be sent to ghcr"):
+        await host.images.push("debian", "ghcr.io/me/debian", report=silent)
 
 
 def test_contents_are_read_from_the_root_file_system(tmp_path: Path) -> None:

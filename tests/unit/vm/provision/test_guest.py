@@ -1,69 +1,28 @@
 from __future__ import annotations
 
-import base64
 import errno
 import fcntl
-import io
 import json
 import os
 import pwd
-import shlex
 import signal
 import stat
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tachikoma.vm.provision import guest
 from tachikoma.vm.provision.luggage import Luggage, Variable
-from tachikoma.vm.provision.plan import make_plan
+from tests.unit.vm.provision.conftest import (
+    CONNECTION,
+    LISTENER,
+    LISTENER_6,
+    OTHER,
+    SOCKETS,
+    carry_out,
+)
 from tests.unit.vm.provision.test_plan import SITE
-
-HOST_KEY = "ssh-ed25519 AAAAC3 root@guest\n"
-SOCKETS = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n"
-LISTENER = "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n"
-LISTENER_6 = f"   0: {'0' * 32}:0016 {'0' * 32}:0000 0A 00000000:00000000 00:00000000 00000000\n"
-CONNECTION = "   1: 0F02000A:0016 0202000A:C350 01 00000000:00000000 00:00000000 00000000\n"
-OTHER = "   2: 00000000:1600 00000000:0016 0A 00000000:00000000 00:00000000 00000000\n"
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A guest's file system as far as the script touches it, and a user of it who is us."""
-    user = pwd.struct_passwd(
-        ("admin", "x", os.geteuid(), os.getegid(), "", "/home/admin", "/bin/sh")
-    )
-    for directory in (
-        "etc/ssh",
-        "home/admin",
-        "proc/net",
-        "proc/sys/kernel",
-        "usr/local/bin",
-        "var/tmp",
-        "run",
-    ):
-        (tmp_path / directory).mkdir(parents=True)
-    (tmp_path / "proc/sys/kernel/hostname").write_text("tachikoma\n")
-    (tmp_path / "proc/filesystems").write_text("nodev\tvirtiofs\n")
-    (tmp_path / "proc/net/tcp").write_text(SOCKETS + LISTENER)
-    (tmp_path / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 tachikoma\n")
-    (tmp_path / "etc/ssh/ssh_host_ed25519_key.pub").write_text(HOST_KEY)
-    (tmp_path / "usr/local/bin/claude").touch(mode=0o755)
-    monkeypatch.setattr(guest, "ROOT", str(tmp_path))
-    monkeypatch.setattr(guest, "owner_of", lambda _plan: user)
-    monkeypatch.setattr(guest, "mount", lambda *_what: 0)
-    monkeypatch.setattr(guest, "become", lambda _owner: None)
-    return tmp_path
-
-
-def carry_out(monkeypatch: pytest.MonkeyPatch, **changes: object) -> int:
-    plan = make_plan(replace(SITE, **changes), token="tachikoma-token", now=0.0)  # type: ignore[arg-type]  # names of Site
-    monkeypatch.setattr("sys.stdin", io.StringIO(plan.stdin.decode()))
-    return guest.main()
 
 
 def test_a_fresh_guest_has_everything_in_its_place(
@@ -233,6 +192,44 @@ def test_an_image_without_claude_code_is_told(
     assert "build the image anew" in capsys.readouterr().err
 
 
+@pytest.mark.live
+def test_an_image_without_claude_code_gets_it_where_that_is_asked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "usr/local/bin/claude").unlink()
+    home = root / pwd.getpwuid(os.geteuid()).pw_dir.lstrip("/")
+    fetched: list[str] = []
+
+    def run(*argv: str) -> int:
+        if argv[0] == "install":
+            return subprocess.run(argv, check=False, timeout=15).returncode
+        if argv[0] == "bash":
+            fetched.append(argv[-1])
+            binary = home / ".local/share/claude/versions" / argv[-1]
+            binary.parent.mkdir(parents=True)
+            binary.write_text("the agent")
+            (home / ".local/bin").mkdir()
+            (home / ".local/bin/claude").symlink_to(binary)
+        return 0
+
+    monkeypatch.setattr(guest, "run", run)
+    for _ in range(2):
+        assert carry_out(monkeypatch, claude_version="2.1.300") == 0
+    assert fetched == ["2.1.300"]
+    installed = root / "usr/local/bin/claude"
+    assert (installed.read_text(), os.access(installed, os.X_OK)) == ("the agent", True)
+    assert not os.path.lexists(home / ".local/bin/claude")
+
+
+def test_claude_code_that_cannot_be_fetched_is_told_with_what_it_takes(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "usr/local/bin/claude").unlink()
+    monkeypatch.setattr(guest, "run", lambda *argv: int(argv[0] == "bash"))
+    assert carry_out(monkeypatch, claude_version="2.1.300") == 1
+    assert 'network = "open"' in capsys.readouterr().err
+
+
 def test_flags_come_and_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapper = root / "home/admin/.local/bin/claude"
     carry_out(monkeypatch, claude_flags=("--verbose",))
@@ -398,74 +395,3 @@ def test_a_directory_that_holds_the_worktree_gets_the_mount_itself(
     monkeypatch.setattr(guest, "mount", mount)
     carry_out(monkeypatch, mounts=(("dotgit", Path("/src/app.git")),))
     assert attached == [("dotgit", f"{root}/src/app.git")]
-
-
-json_like = st.recursive(
-    st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
-    max_leaves=6,
-)
-objects = st.dictionaries(st.sampled_from("abc"), json_like, max_size=3)
-
-
-@given(objects, objects)
-def test_a_first_merge_has_all_of_ours_and_keeps_the_rest(
-    kept: dict[str, object], ours: dict[str, object]
-) -> None:
-    result = guest.merged(kept, {}, ours)
-    assert guest.merged(result, ours, ours) == result
-    for key, value in ours.items():
-        if not isinstance(value, dict):
-            assert result[key] == value
-    for key in set(kept) - set(ours):
-        assert result[key] == kept[key]
-
-
-@given(objects)
-def test_what_was_ours_and_untouched_goes_when_the_host_has_it_no_more(
-    ours: dict[str, object],
-) -> None:
-    there = guest.merged({"own": 1}, {}, ours)
-    gone = guest.merged(there, ours, {})
-    assert not {key for key in ours if not isinstance(ours[key], dict)} & set(gone)
-    assert gone["own"] == 1
-
-
-no_nul = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
-
-
-@given(no_nul)
-def test_a_quoted_text_is_one_word_for_a_shell(text: str) -> None:
-    assert shlex.split(f"export A={guest.quoted(text)}") == ["export", f"A={text}"]
-
-
-@pytest.mark.live
-@settings(max_examples=5)
-@given(
-    st.lists(
-        no_nul | st.sampled_from(["'", "\\", "$(id)", "`id`", "\n", "!", "\udcff"]), max_size=50
-    )
-)
-def test_real_shells_read_back_what_is_quoted(texts: list[str]) -> None:
-    script = "".join(f"A={guest.quoted(text)}; printf '%s\\0' \"$A\"\n" for text in texts)
-    for shell in ("sh", "bash"):
-        done = subprocess.run(
-            [shell, "-s"],
-            input=script.encode("utf-8", "surrogateescape"),
-            capture_output=True,
-            check=True,
-        )
-        read = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
-        assert read == texts
-
-
-@given(st.binary())
-def test_what_travels_in_base64_arrives(data: bytes) -> None:
-    text = guest.decoded(base64.b64encode(data).decode())
-    assert text.encode("utf-8", "surrogateescape") == data
-
-
-@given(st.text(st.characters(codec="utf-8", min_codepoint=32)))
-def test_git_reads_back_any_name(text: str) -> None:
-    quoted = guest.git_quoted(text)
-    assert quoted[1:-1].replace('\\"', '"').replace("\\\\", "\\") == text

@@ -18,6 +18,7 @@ from tachikoma.vm.provision.luggage import Carried, Luggage, Variable
 from tachikoma.vm.provision.plan import (
     Site,
     by_depth,
+    guest_script,
     make_plan,
     mounts_for,
     plan_digest,
@@ -59,6 +60,9 @@ def test_the_digest_can_be_told_from_the_hash_of_the_token() -> None:
         replace(SITE, public_key="ssh-ed25519 BBBB x"),
         replace(SITE, identity=None),
         replace(SITE, proxy_url=""),
+        replace(SITE, share_name="share"),
+        replace(SITE, public_host_keys=True),
+        replace(SITE, claude_version="2.1.300"),
         replace(SITE, claude_flags=("--verbose",)),
         replace(SITE, mounts=SITE.mounts[:1]),
         replace(SITE, project=Path("/x")),
@@ -203,3 +207,10 @@ def test_a_worktree_over_a_directory_of_the_guest_is_refused(path: str) -> None:
 @pytest.mark.parametrize("path", ["/work", "/home/u/app", "/tmp/app", "/Users/u/app", "/root/app"])
 def test_other_places_are_fine(path: str) -> None:
     assert mounts_for(Path(path), Path(path) / ".git") == (Mount("code", Path(path)),)
+
+
+def test_the_program_for_the_guest_is_whole_and_imports_nothing_of_ours() -> None:
+    program = guest_script()
+    compile(program, "guest", "exec")
+    assert "tachikoma.vm" not in program
+    assert program.count("def merged(") == program.count("def main(") == 1
