@@ -34,6 +34,8 @@ VERBS: dict[str, str] = {
     "config": "Show and change the settings.",
     "trust": "Trust the settings files of this repository.",
     "completions": "Let your shell complete branches, VMs and commands.",
+    "mcp": "Serve an agent (MCP); set clients up for it.",
+    "config": "Show every setting and where it comes from.",
     "doctor": "Check that this machine has what it takes.",
     "demo": "Show the whole thing at work, and clean up.",
 }
