@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from tachikoma.cli import encode, words
 from tachikoma.cli.door import Door, Terminated
 from tachikoma.cli.terminal import Terminal
-from tachikoma.cli.verb import VerbGroup
+from tachikoma.cli.verb import Verb, VerbGroup
 from tachikoma.host.process import redacted
 from tachikoma.model.errors import UsageError
+
+if TYPE_CHECKING:  # each is loaded where it is used
+    from tachikoma.mcp.install import Change
 
 _EXAMPLES = """\b
 Examples:
@@ -80,6 +86,105 @@ def _wire(terminal: Terminal) -> Iterator[int]:
         logging.getLogger().removeHandler(handler)
         os.dup2(wire, out)
         os.close(wire)
+
+
+_CLIENTS = ("claude", "cursor", "vscode")
+_SCOPES = ("user", "project")
+
+
+def _about_a_client(function: Callable[..., int]) -> Callable[..., int]:
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Only show what would be changed."),
+        click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+        click.option(
+            "--scope",
+            type=click.Choice(_SCOPES),
+            default="user",
+            show_default=True,
+            help="All your projects, or the file of the project in this directory.",
+        ),
+        click.option(
+            "--client",
+            type=click.Choice(_CLIENTS),
+            default="claude",
+            show_default=True,
+            help="Claude Code, Cursor or VS Code.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("install", cls=Verb)
+@_about_a_client
+@click.pass_obj
+def install(door: Door, *, client: str, scope: str, yes: bool, dry_run: bool) -> int:
+    """Set a client up to use this server. What will be changed is shown first.
+
+    Claude Code is told by its own program, where that is installed. In a project's file the
+    server is kept to that project's repository (--repo).
+    """
+    return _set_up(door, client, scope, yes=yes, dry_run=dry_run, wanted=True)
+
+
+@command.command("uninstall", cls=Verb)
+@_about_a_client
+@click.pass_obj
+def uninstall(door: Door, *, client: str, scope: str, yes: bool, dry_run: bool) -> int:
+    """Take back what `install` did, and nothing else."""
+    return _set_up(door, client, scope, yes=yes, dry_run=dry_run, wanted=False)
+
+
+def _set_up(door: Door, client: str, scope: str, *, yes: bool, dry_run: bool, wanted: bool) -> int:
+    from tachikoma.mcp.install import apply
+
+    made = door.run(lambda _: _change(door, client, scope, wanted=wanted), settled=False)
+    data: encode.Data = {
+        "client": client,
+        "scope": scope,
+        "file": str(made.file),
+        "commands": [list(command) for command in made.commands],
+        "changed": made.needed and not dry_run,
+    }
+    if not made.needed:
+        said = "already knows" if wanted else "does not know"
+        door.screen.give(data, [f"{made.client.label} {said} this server; nothing to do"])
+        return 0
+    shown = [words.clean(line) for line in made.told()]
+    if dry_run:
+        door.screen.give(data, shown)
+        return 0
+    if not yes:
+        for line in shown:
+            door.screen.note(line)
+        if not door.confirm(f"Change {made.client.label}'s configuration so?"):
+            door.screen.note("nothing was changed")
+            return 1
+    door.run(lambda runtime: apply(made, runtime.environ), settled=False)
+    said = "can use" if wanted else "does not use"
+    done = [f"{made.client.label} {said} this server from its next start on"]
+    door.screen.give(data, [*shown, *done] if yes else done)
+    return 0
+
+
+async def _change(door: Door, client: str, scope: str, *, wanted: bool) -> Change:
+    from tachikoma.mcp.clients import Client, Scope, entry, place
+    from tachikoma.mcp.install import change, program
+
+    runtime, which, where = door.runtime, Client(client), Scope(scope)
+    project = None
+    if where is Scope.PROJECT:
+        project = (await runtime.git.repository(runtime.cwd)).root
+    found = place(
+        which,
+        where,
+        environ=runtime.environ,
+        home=runtime.paths.home,
+        project=project,
+        macos=sys.platform == "darwin",
+    )
+    made = entry(which, where, program(sys.argv)) if wanted else None
+    return change(which, where, made, found, directory=project or runtime.cwd)
 
 
 class _Redacting(logging.Formatter):
