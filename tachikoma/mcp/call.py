@@ -101,18 +101,20 @@ class Call:
         """Tell the client how far the work is."""
         self.voice.report(event)
 
-    async def confirm(self, question: str, *, otherwise: str) -> None:
-        """Have the user of the client agree to something.
+    async def confirm(self, question: str) -> None:
+        """Have the user of the client agree to something destructive.
 
         Raises:
-            NotConfirmedError: the user does not, or the client cannot ask; the hint then says
-                what to do (``otherwise``).
+            NotConfirmedError: the user does not, or nobody can be asked.
             InputNeeded: the client must ask, and call again.
         """
         session = self.context.session
         offered = session.client_capabilities
         if offered is None or offered.elicitation is None:
-            raise NotConfirmedError(f"{question} This client cannot ask its user.", hint=otherwise)
+            raise NotConfirmedError(
+                f"{question} This client cannot ask its user.",
+                hint="if the user wants it gone, call again with force: true",
+            )
         if session.can_send_request:
             answer = await session.elicit_form(question, _FORM, self.context.request_id)
         elif isinstance(given := self.answers.get(_QUESTION), types.ElicitResult):
@@ -121,8 +123,22 @@ class Call:
             params = types.ElicitRequestFormParams(message=question, requested_schema=_FORM)
             request = types.ElicitRequest(params=params)
             raise InputNeeded(types.InputRequiredResult(input_requests={_QUESTION: request}))
-        if answer.action != "accept" or (answer.content or {}).get("confirm") is not True:
-            raise NotConfirmedError("the user did not agree; nothing was done", hint=otherwise)
+        _check_agreed(answer)
+
+
+def _check_agreed(answer: types.ElicitResult) -> None:
+    """Raise NotConfirmedError unless the user has said yes. A no gives no advice how to get
+    round it; no answer at all may mean that nobody is there.
+    """
+    if answer.action == "cancel":
+        raise NotConfirmedError(
+            "the question was dismissed without an answer; nothing was done",
+            hint="in a run that nobody attends, force: true does not ask",
+        )
+    if answer.action == "decline" or (answer.content or {}).get("confirm") is not True:
+        raise NotConfirmedError(
+            "the user said no; nothing was done", hint="leave it as it is; the user decides"
+        )
 
 
 @asynccontextmanager

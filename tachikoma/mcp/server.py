@@ -6,6 +6,7 @@ answers ``initialize``, leaves ``resources/subscribe`` out, and puts words of it
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 
 from tachikoma.git.port import Repository
+from tachikoma.host import tasks
 from tachikoma.mcp import stdio
 from tachikoma.mcp.answers import as_protocol_errors, broken, failed, succeeded
 from tachikoma.mcp.call import Call, InputNeeded, apart, voiced
@@ -30,6 +32,8 @@ from tachikoma.model.version import VERSION
 from tachikoma.runtime import Runtime
 
 _log = logging.getLogger(__name__)
+_FAREWELL_S = 20.0
+"""Longer than ending a command in a guest takes."""
 _Context = ServerRequestContext[Any, Any]
 _INSTRUCTIONS = """\
 Each git branch can have a virtual machine of its own, with the branch's worktree inside at the \
@@ -71,8 +75,16 @@ class Service:
         options = self.protocol.create_initialization_options(
             NotificationOptions(resources_changed=True)
         )
-        async with stdio.streams(source, sink) as (incoming, outgoing):
-            await self.protocol.run(incoming, outgoing, options)
+        async with stdio.streams(source, sink) as (incoming, outgoing, hang_up):
+            running = tasks.spawn(self.protocol.run(incoming, outgoing, options), name="mcp")
+            try:
+                await asyncio.shield(running)
+            except asyncio.CancelledError:
+                # Not by cancelling it: the SDK may then fail over a message that is under way.
+                hang_up()
+                await asyncio.wait({running}, timeout=_FAREWELL_S)
+                await tasks.end(running)
+                raise
 
     @asynccontextmanager
     async def _alive(self, _: Server[None]) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
+import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
@@ -25,6 +26,7 @@ from tachikoma.mcp import wire
 
 _CHUNK = 1 << 16
 _IN_FLIGHT = 16
+_FAREWELL_S = 1.0
 _log = logging.getLogger(__name__)
 
 Incoming = MemoryObjectReceiveStream[SessionMessage | Exception]
@@ -32,19 +34,24 @@ Outgoing = MemoryObjectSendStream[SessionMessage]
 
 
 @asynccontextmanager
-async def streams(source: int, sink: int) -> AsyncIterator[tuple[Incoming, Outgoing]]:
-    """Give what the SDK's server reads from and writes to, over two descriptors.
+async def streams(
+    source: int, sink: int
+) -> AsyncIterator[tuple[Incoming, Outgoing, Callable[[], object]]]:
+    """Give what the SDK's server reads from and writes to, over two descriptors, and how to end
+    the incoming stream at once.
 
-    The incoming stream ends with the input, or when the output is gone. On leaving, what was
-    handed over is written first, unless the client does not take it.
+    The incoming stream ends with the input, once what was asked last has been answered or had a
+    moment for it; and when the output is gone. On leaving, what was handed over is written first,
+    unless the client does not take it.
     """
     send_in, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
     outgoing, receive_out = anyio.create_memory_object_stream[SessionMessage]()
     refusals = outgoing.clone()
-    reading = tasks.spawn(_read(source, send_in, refusals), name="mcp input")
-    writing = tasks.spawn(_write(sink, receive_out, reading), name="mcp output")
+    unanswered = _Unanswered()
+    reading = tasks.spawn(_read(source, send_in, refusals, unanswered), name="mcp input")
+    writing = tasks.spawn(_write(sink, receive_out, reading, unanswered), name="mcp output")
     try:
-        yield incoming, outgoing
+        yield incoming, outgoing, reading.cancel
     finally:
         await tasks.end(reading)
         outgoing.close()
@@ -53,13 +60,37 @@ async def streams(source: int, sink: int) -> AsyncIterator[tuple[Incoming, Outgo
         await tasks.end(writing)
 
 
-_FAREWELL_S = 1.0
+class _Unanswered:
+    """The requests that wait for their answers."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def asked(self, message: types.JSONRPCMessage) -> None:
+        if isinstance(message, types.JSONRPCRequest):
+            self._ids.add(str(message.id))
+            self._none.clear()
+
+    def answered(self, message: types.JSONRPCMessage) -> None:
+        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+            self._ids.discard(str(message.id))
+            if not self._ids:
+                self._none.set()
+
+    async def none(self) -> None:
+        """Wait for the last answer, but not for long: the client may have died."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._none.wait()
 
 
 async def _read(
     source: int,
     messages: MemoryObjectSendStream[SessionMessage | Exception],
     refusals: Outgoing,
+    unanswered: _Unanswered,
 ) -> None:
     splitter = wire.Splitter()
     with messages, refusals, contextlib.suppress(anyio.BrokenResourceError):
@@ -69,7 +100,9 @@ async def _read(
                 if isinstance(message, wire.Refusal):
                     await refusals.send(SessionMessage(message.answer))
                 else:
+                    unanswered.asked(message)
                     await messages.send(SessionMessage(message))
+        await unanswered.none()
 
 
 async def _chunks(source: int) -> AsyncIterator[bytes]:
@@ -102,6 +135,7 @@ async def _write(
     sink: int,
     messages: MemoryObjectReceiveStream[SessionMessage],
     reading: asyncio.Task[None],
+    unanswered: _Unanswered,
 ) -> None:
     with messages:
         async for message in messages:
@@ -112,6 +146,7 @@ async def _write(
                 _log.info("the client takes no more: %s", gone)
                 reading.cancel()
                 return
+            unanswered.answered(message.message)
 
 
 def _write_all(sink: int, data: bytes) -> None:

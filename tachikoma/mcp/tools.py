@@ -150,7 +150,10 @@ async def destroy(
     vm_name: Name,
     cwd: Cwd = None,
     force: Annotated[
-        bool, Field(description="Do not ask the user, and do not wait for the guest to end")
+        bool,
+        Field(
+            description="Do not ask the user, who wants it so, and do not wait for the guest to end"
+        ),
     ] = False,
 ) -> Destroyed:
     """Remove a VM with its disk. Its branch, worktree and every commit made in it stay.
@@ -161,10 +164,7 @@ async def destroy(
     if not force:
         found = await runtime.orchestrator.status(StatusRequest(target), call.report)
         branch = f" (branch {found.vm.branch})" if found.vm.branch else ""
-        await call.confirm(
-            f"Destroy the VM {found.vm.name}{branch} with its disk?",
-            otherwise="if the user wants it gone, call destroy again with force: true",
-        )
+        await call.confirm(f"Destroy the VM {found.vm.name}{branch} with its disk?")
     request = DestroyRequest(target, force=force)
     return Destroyed.of(await runtime.orchestrator.destroy(request, call.report))
 

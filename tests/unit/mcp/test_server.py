@@ -106,22 +106,23 @@ async def test_destroy_asks_the_user_where_the_client_can(line: CommandLine, mod
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "why"),
     [
-        types.ElicitResult(action="decline"),
-        types.ElicitResult(action="cancel"),
-        types.ElicitResult(action="accept", content={"confirm": False}),
+        (types.ElicitResult(action="decline"), "the user said no"),
+        (types.ElicitResult(action="cancel"), "dismissed without an answer"),
+        (types.ElicitResult(action="accept", content={"confirm": False}), "the user said no"),
     ],
     ids=["declined", "dismissed", "not ticked"],
 )
 async def test_without_a_yes_nothing_is_destroyed(
-    line: CommandLine, mode: Mode, answer: types.ElicitResult
+    line: CommandLine, mode: Mode, answer: types.ElicitResult, why: str
 ) -> None:
     async with connected(line, mode=mode, answer=answer) as agent:
         await agent.call("spawn", cwd=CWD)
         code, text = await agent.fail("destroy", vm_name="main")
         assert code == "mcp.not_confirmed"
-        assert "the user did not agree; nothing was done" in text
+        assert f"{why}; nothing was done" in text
+        assert ("force" in text) == (answer.action == "cancel")
         assert len((await agent.use("list"))["vms"]) == 1
 
 

@@ -62,7 +62,7 @@ def pipes() -> Iterator[Pipes]:
 
 
 async def test_messages_come_in_and_go_out_a_line_each(pipes: Pipes) -> None:
-    async with streams(pipes.source, pipes.sink) as (incoming, outgoing):
+    async with streams(pipes.source, pipes.sink) as (incoming, outgoing, _):
         pipes.say(PING % 1 + PING % 2)
         for number in (1, 2):
             item = await incoming.receive()
@@ -77,7 +77,7 @@ async def test_messages_come_in_and_go_out_a_line_each(pipes: Pipes) -> None:
 
 
 async def test_a_bad_line_is_answered_and_the_next_one_is_heard(pipes: Pipes) -> None:
-    async with streams(pipes.source, pipes.sink) as (incoming, _):
+    async with streams(pipes.source, pipes.sink) as (incoming, _, _):
         pipes.say(b"nope\n" + PING % 3)
         item = await incoming.receive()
         assert isinstance(item, SessionMessage)
@@ -89,7 +89,7 @@ async def test_a_bad_line_is_answered_and_the_next_one_is_heard(pipes: Pipes) ->
 
 async def test_a_line_beyond_all_measure_is_answered_by_its_id(pipes: Pipes) -> None:
     head = b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"x":"'
-    async with streams(pipes.source, pipes.sink) as (incoming, _):
+    async with streams(pipes.source, pipes.sink) as (incoming, _, _):
         chunk = b"y" * (1 << 16)
         await asyncio.to_thread(pipes.say, head)
         for _number in range(LONGEST // len(chunk) + 1):
@@ -108,7 +108,15 @@ async def test_a_line_beyond_all_measure_is_answered_by_its_id(pipes: Pipes) -> 
 async def test_a_client_that_takes_no_more_ends_the_input(pipes: Pipes) -> None:
     os.close(pipes.from_server)
     pipes.from_server = -1
-    async with streams(pipes.source, pipes.sink) as (incoming, outgoing):
+    async with streams(pipes.source, pipes.sink) as (incoming, outgoing, _):
         answer = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={})
         await outgoing.send(SessionMessage(answer))
+        assert [item async for item in incoming] == []
+
+
+async def test_the_input_can_be_ended_from_our_side(pipes: Pipes) -> None:
+    async with streams(pipes.source, pipes.sink) as (incoming, _, hang_up):
+        pipes.say(PING % 1)
+        assert isinstance(await incoming.receive(), SessionMessage)
+        hang_up()
         assert [item async for item in incoming] == []
