@@ -7,6 +7,7 @@ import mcp_types as types
 import pytest
 
 from tachikoma.mcp.toolbox import TOOLS
+from tests.conftest import ROOT
 from tests.unit.cli.stand import CommandLine
 from tests.unit.mcp.stand import CWD, NAME, connected, says
 
@@ -34,6 +35,15 @@ def test_a_tool_tells_all_that_a_client_and_a_model_want_to_know(name: str) -> N
     assert tool.input_schema["additionalProperties"] is False
     assert tool.output_schema["type"] == "object"
     assert "title" not in tool.input_schema
+
+
+def test_the_guide_names_every_tool_with_its_arguments() -> None:
+    guide = (ROOT / "docs" / "how-to" / "mcp.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in guide.splitlines() if line.startswith("| `")}
+    assert list(rows) == list(TOOLS)
+    for name, row in rows.items():
+        told = row.split("|")[2].replace("*", "").replace(" ", "").split(",")
+        assert told == list(listed(name).input_schema.get("properties", {}))
 
 
 def test_spawn_demands_cwd_and_the_others_the_vm() -> None:
