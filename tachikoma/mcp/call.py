@@ -101,8 +101,9 @@ class Call:
         """Tell the client how far the work is."""
         self.voice.report(event)
 
-    async def confirm(self, question: str) -> None:
-        """Have the user of the client agree to something destructive.
+    async def confirm(self, question: str, *, otherwise: str) -> None:
+        """Have the user of the client agree to something; ``otherwise`` is what to do where
+        nobody can be asked.
 
         Raises:
             NotConfirmedError: the user does not, or nobody can be asked.
@@ -113,7 +114,7 @@ class Call:
         if offered is None or offered.elicitation is None:
             raise NotConfirmedError(
                 f"{question} This client cannot ask its user.",
-                hint="if the user wants it gone, call again with force: true",
+                hint=otherwise,
             )
         if session.can_send_request:
             answer = await session.elicit_form(question, _FORM, self.context.request_id)
@@ -123,17 +124,16 @@ class Call:
             params = types.ElicitRequestFormParams(message=question, requested_schema=_FORM)
             request = types.ElicitRequest(params=params)
             raise InputNeeded(types.InputRequiredResult(input_requests={_QUESTION: request}))
-        _check_agreed(answer)
+        _check_agreed(answer, otherwise)
 
 
-def _check_agreed(answer: types.ElicitResult) -> None:
+def _check_agreed(answer: types.ElicitResult, otherwise: str) -> None:
     """Raise NotConfirmedError unless the user has said yes. A no gives no advice how to get
     round it; no answer at all may mean that nobody is there.
     """
     if answer.action == "cancel":
         raise NotConfirmedError(
-            "the question was dismissed without an answer; nothing was done",
-            hint="in a run that nobody attends, force: true does not ask",
+            "the question was dismissed without an answer; nothing was done", hint=otherwise
         )
     if answer.action == "decline" or (answer.content or {}).get("confirm") is not True:
         raise NotConfirmedError(

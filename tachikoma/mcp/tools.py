@@ -164,7 +164,10 @@ async def destroy(
     if not force:
         found = await runtime.orchestrator.status(StatusRequest(target), call.report)
         branch = f" (branch {found.vm.branch})" if found.vm.branch else ""
-        await call.confirm(f"Destroy the VM {found.vm.name}{branch} with its disk?")
+        await call.confirm(
+            f"Destroy the VM {found.vm.name}{branch} with its disk?",
+            otherwise="where nobody can be asked and the user wants it gone: force: true",
+        )
     request = DestroyRequest(target, force=force)
     return Destroyed.of(await runtime.orchestrator.destroy(request, call.report))
 
