@@ -182,6 +182,22 @@ class Destroyed(Shape):
         return cls(name=outcome.name, branch=outcome.branch, worktree=worktree)
 
 
+class Saved(Shape):
+    """A state of a VM's disk that can be gone back to."""
+
+    label: str
+    created: float
+
+
+class Checkpoints(Shape):
+    """The checkpoints of a VM after what was done, oldest first."""
+
+    name: str
+    branch: str
+    halted: Annotated[bool, Field(description="The VM ran, and was stopped for the restore")]
+    checkpoints: list[Saved]
+
+
 class FileRead(Shape):
     """A part of a file in a VM."""
 

@@ -89,6 +89,13 @@ TOOLS = {
         Tool(
             "destroy", "Destroy a VM", tools.destroy, destroys=True, idempotent=True, moves_vms=True
         ),
+        Tool(
+            "checkpoint",
+            "Save and restore a VM's disk",
+            tools.checkpoint,
+            destroys=True,
+            moves_vms=True,
+        ),
         Tool("read_file", "Read a file in a VM", tools.read_file, reads_only=True),
         Tool(
             "write_file", "Write a file in a VM", tools.write_file, destroys=True, idempotent=True

@@ -14,12 +14,14 @@ from tachikoma.mcp import guest_files
 from tachikoma.mcp.call import Call
 from tachikoma.mcp.command import argv_of, run, within
 from tachikoma.mcp.shapes import (
+    Checkpoints,
     Destroyed,
     FileRead,
     FileWritten,
     Halted,
     Looked,
     Ran,
+    Saved,
     Spawned,
     Vm,
     Vms,
@@ -28,6 +30,8 @@ from tachikoma.model.errors import BadArgumentError, GuestFileError
 from tachikoma.model.events import Notice
 from tachikoma.runtime import Runtime
 from tachikoma.vm.requests import (
+    CheckpointRequest,
+    CheckpointsRequest,
     DestroyRequest,
     HaltRequest,
     ReachOutcome,
@@ -170,6 +174,47 @@ async def destroy(
         )
     request = DestroyRequest(target, force=force)
     return Destroyed.of(await runtime.orchestrator.destroy(request, call.report))
+
+
+async def checkpoint(
+    call: Call,
+    *,
+    vm_name: Name,
+    action: Literal["save", "list", "restore", "delete"],
+    label: Annotated[str, Field(description="Its name; list needs none")] = "",
+    cwd: Cwd = None,
+    force: Annotated[bool, Field(description="Restore without asking the user")] = False,
+) -> Checkpoints:
+    """Save the disk of a VM as it is now, go back to such a state, or list and delete them.
+
+    A restore gives up what was written to the disk since and stops a VM that runs; spawn starts it
+    again. The user is asked first; where the client cannot ask, force is needed. The worktree is
+    on the host and is no part of it.
+    """
+    runtime, target = await call.desk.vm(vm_name, cwd)
+    keeping, request = runtime.keeping, CheckpointRequest(target, label)
+    halted = False
+    match action:
+        case "save":
+            await keeping.save(request, call.report)
+        case "delete":
+            await keeping.delete(request, call.report)
+        case "restore":
+            if not force:
+                await call.confirm(
+                    f"Give up what was written to the disk of {vm_name} since {label}?",
+                    otherwise="where nobody can be asked and the user wants it so: force: true",
+                )
+            halted = (await keeping.restore(request, call.report)).halted
+        case "list":
+            pass
+    found = await keeping.all(CheckpointsRequest(target), call.report)
+    return Checkpoints(
+        name=found.name,
+        branch=found.branch,
+        halted=halted,
+        checkpoints=[Saved(label=each.label, created=each.created) for each in found.checkpoints],
+    )
 
 
 async def read_file(

@@ -202,6 +202,7 @@ def test_the_official_inspector_uses_every_tool_and_meets_clear_errors(
             "vms": two.submit(call, "list"),
             "seen": two.submit(call, "status", "vm_name=main"),
             "wrote": two.submit(call, "write_file", "vm_name=main", "path=a", "content=b"),
+            "saved": two.submit(call, "checkpoint", "vm_name=main", "action=save", "label=before"),
             "resources": two.submit(inspector, "--method", "resources/list"),
             "read": two.submit(inspector, "--method", "resources/read", "--uri", "tachikoma://vms"),
         }
@@ -213,6 +214,7 @@ def test_the_official_inspector_uses_every_tool_and_meets_clear_errors(
     assert [vm["name"] for vm in told["vms"]["vms"]] == [NAME]
     assert told["seen"]["worktree"] == str(app)
     assert told["wrote"]["size"] == 1
+    assert [each["label"] for each in told["saved"]["checkpoints"]] == ["before"]
     assert len(told["resources"]["resources"]) == 2
     assert NAME in told["read"]["contents"][0]["text"]
     for future, code in ((unread, "mcp.file"), (lost, "vm.not_found"), (wrong, "mcp.bad_argument")):

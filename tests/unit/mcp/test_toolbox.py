@@ -11,7 +11,17 @@ from tests.conftest import ROOT
 from tests.unit.cli.stand import CommandLine
 from tests.unit.mcp.stand import CWD, NAME, connected, says
 
-NAMES = ["spawn", "exec", "list", "status", "halt", "destroy", "read_file", "write_file"]
+NAMES = [
+    "spawn",
+    "exec",
+    "list",
+    "status",
+    "halt",
+    "destroy",
+    "checkpoint",
+    "read_file",
+    "write_file",
+]
 
 
 def listed(name: str) -> types.Tool:
@@ -63,6 +73,7 @@ def test_spawn_demands_cwd_and_the_others_the_vm() -> None:
         ("status", (True, False, True, False)),
         ("halt", (False, False, True, False)),
         ("destroy", (False, True, True, False)),
+        ("checkpoint", (False, True, False, False)),
         ("read_file", (True, False, True, False)),
         ("write_file", (False, True, True, False)),
     ],
@@ -88,6 +99,7 @@ async def test_what_a_tool_gives_is_what_its_schema_says(line: CommandLine) -> N
         ("list", {}),
         ("status", {"vm_name": NAME}),
         ("write_file", {"vm_name": NAME, "path": "x", "content": ""}),
+        ("checkpoint", {"vm_name": NAME, "action": "save", "label": "x"}),
         ("read_file", {"vm_name": NAME, "path": "x"}),
         ("halt", {"vm_name": NAME}),
         ("destroy", {"vm_name": NAME, "force": True}),

@@ -192,6 +192,28 @@ async def test_content_that_is_not_what_it_says_is_refused(line: CommandLine) ->
     assert (code, "content is not base64" in text) == ("mcp.bad_argument", True)
 
 
+async def test_a_disk_is_kept_and_gone_back_to(line: CommandLine) -> None:
+    async with connected(line) as agent:
+        await spawned(agent)
+
+        async def use(action: str, label: str = "", **more: object) -> tuple[list[str], bool]:
+            given = await agent.use(
+                "checkpoint", vm_name="main", action=action, label=label, **more
+            )
+            return [each["label"] for each in given["checkpoints"]], given["halted"]
+
+        assert await use("list") == ([], False)
+        assert await use("save", "before") == (["before"], False)
+        refused = {"vm_name": "main", "action": "restore", "label": "before"}
+        assert (await agent.fail("checkpoint", **refused))[0] == "mcp.not_confirmed"
+        assert (await agent.use("status", vm_name="main"))["state"] == "running"
+        assert await use("restore", "before", force=True) == (["before"], True)
+        assert await use("delete", "before") == ([], False)
+        lost = {**refused, "label": "never", "force": True}
+        code, text = await agent.fail("checkpoint", **lost)
+        assert (code, "has no checkpoint never" in text) == ("hypervisor.checkpoint", True)
+
+
 async def test_the_notices_of_a_spawn_are_in_its_result(line: CommandLine) -> None:
     async with connected(line) as agent:
         made = await agent.use("spawn", cwd=CWD, branch="new")
