@@ -40,6 +40,14 @@ class StepTaken(Shape):
     seconds: float
 
 
+class Secret(Shape):
+    """Something of the user's own in the VM that may be a secret: its name, not its value."""
+
+    name: str
+    setting: str
+    origin: str
+
+
 class Spawned(Shape):
     """A VM that is ready to work in."""
 
@@ -52,6 +60,7 @@ class Spawned(Shape):
     user: str
     ssh: Annotated[list[str], Field(description="The command that takes a person into the VM")]
     steps: list[StepTaken]
+    carried: list[Secret]
     notices: Annotated[list[str], Field(description="What the user should know")]
 
     @classmethod
@@ -67,6 +76,10 @@ class Spawned(Shape):
             user=outcome.login.user,
             ssh=ssh,
             steps=[StepTaken(name=name, seconds=round(s, 3)) for name, s in outcome.steps],
+            carried=[
+                Secret(name=each.name, setting=each.setting, origin=each.origin)
+                for each in outcome.carried
+            ],
             notices=notices,
         )
 
