@@ -32,7 +32,7 @@ TEMPLATES = (
         name="log",
         title="The log of a VM",
         uri_template=f"{VMS}/{{vm_name}}/log",
-        description="The console of the VM and its engine, the last MiB of it",
+        description="What was done to the VM, and its console; the last MiB",
         mime_type="text/plain",
     ),
 )
@@ -78,7 +78,8 @@ class Library:
             text = Vms(vms=await self._vms()).model_dump_json()
             return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
         if found := _LOG.fullmatch(uri):
-            return _contents(uri, _end_of(await self._log(found[1])), "text/plain")
+            ends = [_end_of(log) for log in await self._logs(found[1])]
+            return _contents(uri, b"".join(ends)[-LONGEST_LOG:], "text/plain")
         if uri.startswith(OUTPUTS) and (data := self._desk.outputs.read(uri)) is not None:
             return _contents(uri, data, None)
         raise VmNotFoundError(
@@ -92,10 +93,9 @@ class Library:
             return hashlib.sha256(text.encode()).hexdigest()
         if found := _LOG.fullmatch(uri):
             try:
-                seen = (await self._log(found[1])).stat()
-            except (VmNotFoundError, OSError):
+                return " ".join(map(_looks, await self._logs(found[1])))
+            except VmNotFoundError:
                 return ""
-            return f"{seen.st_ino} {seen.st_size} {seen.st_mtime_ns}"
         return ""
 
     async def names(self) -> Sequence[str]:
@@ -108,15 +108,24 @@ class Library:
         outcome = await runtime.orchestrator.survey(SurveyRequest(repository_at=at), silent)
         return [Vm.of(one) for one in outcome.vms]
 
-    async def _log(self, vm_name: str) -> Path:
+    async def _logs(self, vm_name: str) -> list[Path]:
+        """Give the journal of what was done to a VM, and what its console said."""
         runtime, target = await self._desk.vm(vm_name, None)
         outcome = await runtime.orchestrator.status(StatusRequest(target), silent)
-        return Path(outcome.log)
+        return [runtime.journal.path(outcome.vm.name), Path(outcome.log)]
 
 
 def log_uri(vm_name: str) -> str:
     """Give the address of a VM's log."""
     return f"{VMS}/{vm_name}/log"
+
+
+def _looks(log: Path) -> str:
+    try:
+        seen = log.stat()
+    except OSError:
+        return "-"
+    return f"{seen.st_ino} {seen.st_size} {seen.st_mtime_ns}"
 
 
 def _end_of(log: Path) -> bytes:

@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tachikoma.git.remotes import shown
 from tachikoma.model.vm import Endpoint
+from tachikoma.vm.proposing import ProposeOutcome
 from tachikoma.vm.requests import (
     DestroyOutcome,
     HaltOutcome,
@@ -209,6 +211,61 @@ class Checkpoints(Shape):
     branch: str
     halted: Annotated[bool, Field(description="The VM ran, and was stopped for the restore")]
     checkpoints: list[Saved]
+
+
+class Log(Shape):
+    """The end of one log about a VM."""
+
+    source: Literal["setup", "console", "proxy"]
+    path: Annotated[str, Field(description="The file on the host")]
+    lines: list[str]
+
+
+class Logs(Shape):
+    """What was said about a VM, oldest lines first."""
+
+    name: str
+    logs: list[Log]
+
+
+class Committed(Shape):
+    """The message of a commit."""
+
+    subject: str
+    body: str
+
+
+class Proposed(Shape):
+    """What became of a branch that was proposed."""
+
+    branch: str
+    base: str
+    remote: Annotated[str, Field(description="Where it was pushed to")]
+    ended: Annotated[
+        Literal["nothing_to_do", "updated", "opened", "by_hand"],
+        Field(description="by_hand: it is pushed, and a person opens the pull request"),
+    ]
+    committed: Annotated[
+        Committed | None, Field(description="The commit that was made of uncommitted changes")
+    ]
+    pushed: bool
+    url: Annotated[str | None, Field(description="The pull request")]
+    next_step: Annotated[str | None, Field(description="What a person has to do")]
+
+    @classmethod
+    def of(cls, outcome: ProposeOutcome) -> Proposed:
+        """Give the outcome of a proposal."""
+        made = outcome.committed
+        return cls(
+            branch=outcome.branch,
+            base=outcome.base,
+            remote=shown(outcome.remote.url),
+            ended=outcome.ended.value,
+            committed=None if made is None else Committed(subject=made.subject, body=made.body),
+            pushed=outcome.pushed,
+            url=outcome.url or None,
+            next_step=outcome.next_step or None,
+        )
 
 
 class FileRead(Shape):

@@ -10,16 +10,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tachikoma.git.remotes import shown
 from tachikoma.mcp import guest_files
 from tachikoma.mcp.call import Call
 from tachikoma.mcp.command import argv_of, run, within
+from tachikoma.mcp.logs import SourceName, last_lines, sources
 from tachikoma.mcp.shapes import (
     Checkpoints,
     Destroyed,
     FileRead,
     FileWritten,
     Halted,
+    Log,
+    Logs,
     Looked,
+    Proposed,
     Ran,
     Saved,
     Spawned,
@@ -29,6 +34,7 @@ from tachikoma.mcp.shapes import (
 from tachikoma.model.errors import BadArgumentError, GuestFileError
 from tachikoma.model.events import Notice
 from tachikoma.runtime import Runtime
+from tachikoma.vm.proposing import ProposeRequest
 from tachikoma.vm.requests import (
     CheckpointRequest,
     CheckpointsRequest,
@@ -39,6 +45,7 @@ from tachikoma.vm.requests import (
     SpawnRequest,
     StatusRequest,
     SurveyRequest,
+    Target,
 )
 
 _FILE_DEADLINE_S = 120.0
@@ -214,6 +221,65 @@ async def checkpoint(
         branch=found.branch,
         halted=halted,
         checkpoints=[Saved(label=each.label, created=each.created) for each in found.checkpoints],
+    )
+
+
+async def pr(
+    call: Call,
+    *,
+    cwd: Annotated[str, Field(description="A directory of the repository (absolute)")],
+    vm_name: Annotated[
+        str | None, Field(description="A branch or a VM (default: the branch at cwd)")
+    ] = None,
+    title: Annotated[
+        str, Field(description="Title of the pull request (default: as the newest commit)")
+    ] = "",
+) -> Proposed:
+    """Commit what is uncommitted, push the branch from the host, and open a pull request.
+
+    It goes to the repository's remote. Where that was not known before a VM could change it, the
+    user is asked first. Safe to repeat: an open pull request gets the new commits.
+    """
+    if vm_name is not None and call.desk.confined:
+        runtime, target = await call.desk.vm(vm_name, cwd)
+    else:
+        runtime = await call.desk.runtime(cwd)
+        target = Target(runtime.cwd, vm_name)
+    request = ProposeRequest(target=target, title=title)
+    destination = await runtime.proposer.destination(request)
+    if not destination.vouched:
+        await call.confirm(
+            f"Push to {shown(destination.remote.url)}?",
+            otherwise="the user can do it: `tachikoma pr`",
+        )
+    return Proposed.of(await runtime.proposer.propose(request, call.report))
+
+
+async def logs(
+    call: Call,
+    *,
+    vm_name: Name,
+    cwd: Cwd = None,
+    source: Annotated[
+        SourceName | None,
+        Field(
+            description="setup: its making; console: its kernel and services; proxy: its requests "
+            "to the credential proxy (default: all)"
+        ),
+    ] = None,
+    lines: Annotated[int, Field(ge=1, le=1000, description="Of each log, the last ones")] = 50,
+) -> Logs:
+    """Show what was said about a VM: while it was set up, on its console, by the proxy."""
+    runtime, target = await call.desk.vm(vm_name, cwd)
+    found = await runtime.orchestrator.status(StatusRequest(target), call.report)
+    vm = found.vm.name
+    return Logs(
+        name=vm,
+        logs=[
+            Log(source=each.name, path=str(each.path), lines=last_lines(each, lines))
+            for each in sources(runtime, vm, found.log)
+            if source in (None, each.name)
+        ],
     )
 
 

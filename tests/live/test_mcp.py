@@ -203,12 +203,14 @@ def test_the_official_inspector_uses_every_tool_and_meets_clear_errors(
             "seen": two.submit(call, "status", "vm_name=main"),
             "wrote": two.submit(call, "write_file", "vm_name=main", "path=a", "content=b"),
             "saved": two.submit(call, "checkpoint", "vm_name=main", "action=save", "label=before"),
+            "logs": two.submit(call, "logs", "vm_name=main", "lines=5"),
             "resources": two.submit(inspector, "--method", "resources/list"),
             "read": two.submit(inspector, "--method", "resources/read", "--uri", "tachikoma://vms"),
         }
         unread = two.submit(inspector.call, "read_file", "vm_name=main", "path=a", status=5)
         lost = two.submit(inspector.call, "status", "vm_name=nobody", status=5)
         wrong = two.submit(inspector.call, "exec", "vm_name=main", "deadline_s=soon", status=5)
+        unsent = two.submit(inspector.call, "pr", f"cwd={app}", status=5)
         told = {name: future.result() for name, future in asked.items()}
     assert told["ran"]["status"] == 0
     assert [vm["name"] for vm in told["vms"]["vms"]] == [NAME]
@@ -217,7 +219,13 @@ def test_the_official_inspector_uses_every_tool_and_meets_clear_errors(
     assert [each["label"] for each in told["saved"]["checkpoints"]] == ["before"]
     assert len(told["resources"]["resources"]) == 2
     assert NAME in told["read"]["contents"][0]["text"]
-    for future, code in ((unread, "mcp.file"), (lost, "vm.not_found"), (wrong, "mcp.bad_argument")):
+    assert [each["source"] for each in told["logs"]["logs"]] == ["setup", "console", "proxy"]
+    for future, code in (
+        (unsent, "git.failed"),
+        (unread, "mcp.file"),
+        (lost, "vm.not_found"),
+        (wrong, "mcp.bad_argument"),
+    ):
         assert future.result()["_meta"]["tachikoma/error"]["code"] == code
 
     asks = inspector.call("destroy", "vm_name=main", status=5)
@@ -226,4 +234,4 @@ def test_the_official_inspector_uses_every_tool_and_meets_clear_errors(
     gone = inspector.call("destroy", "vm_name=main", "force=true")
     assert gone["structuredContent"]["name"] == NAME
     assert inspector.call("list")["structuredContent"] == {"vms": []}
-    assert {*used, "read_file"} == set(TOOLS)
+    assert {*used, "read_file", "pr"} == set(TOOLS)

@@ -26,6 +26,13 @@ pytestmark = pytest.mark.live_qemu
 BRANCH = "feature/agent"
 NAME = "tachikoma-app-feature-agent"
 _BOUND_MIB = 200
+GH = """\
+#!/bin/sh
+case "$2" in
+list) echo '[]' ;;
+create) printf '%s\\n' "$@" >"{log}"; echo https://github.com/acme/app/pull/7 ;;
+esac
+"""
 _CLAUDE_S = 150
 
 
@@ -173,7 +180,7 @@ def tool(name: str, **arguments: Any) -> Answer:
 
 def errand(repository: Path) -> Scenario:
     """A branch's VM, a test that fails, a change, the test again, a commit, and all gone."""
-    test = "python3 -c 'import sums; assert sums.add(2, 2) == 4' && echo passed"
+    test = "python3 -B -c 'import sums; assert sums.add(2, 2) == 4' && echo passed"
     return Scenario(
         when="Mend the sum",
         turns=(
@@ -188,10 +195,24 @@ def errand(repository: Path) -> Scenario:
             ),
             tool("exec", vm_name=BRANCH, command=test),
             tool("exec", vm_name=BRANCH, command="git commit -qam 'Add instead'"),
+            tool("pr", cwd=str(repository), vm_name=BRANCH, title="Add instead of subtracting"),
             tool("destroy", vm_name=BRANCH, force=True),
         ),
         closing="Mended: {output}",
     )
+
+
+def remote_of(user: User, repository: Path) -> Path:
+    """Give the repository a remote on GitHub that is, for this user, a directory, and a ``gh``."""
+    hub, url = user.home / "hub.git", "https://github.com/acme/app.git"
+    user.run_any("git", "clone", "-q", "--bare", str(repository), str(hub))
+    user.run_any("git", "-C", str(repository), "remote", "add", "origin", url)
+    user.run_any("git", "config", "--global", f"url.{hub}.insteadOf", url)
+    gh = user.home / "bin" / "gh"
+    gh.parent.mkdir()
+    gh.write_text(GH.format(log=user.home / "gh-log"), encoding="utf-8")
+    gh.chmod(0o755)
+    return hub
 
 
 def transcript(said: bytes) -> list[tuple[str, Any, bool]]:
@@ -220,8 +241,10 @@ async def test_claude_code_spawns_a_vm_mends_a_test_in_it_and_throws_it_away(
     (repository / "sums.py").write_text("def add(a, b):\n    return a - b\n", encoding="utf-8")
     for argv in (("add", "."), ("commit", "-q", "-m", "Add")):
         user.run_any("git", "-C", str(repository), *argv)
+    hub = remote_of(user, repository)
     program, *arguments = command("--repo", ".")
-    server = {"type": "stdio", "command": program, "args": arguments, "env": dict(user.environ)}
+    environ = {**user.environ, "PATH": f"{user.home / 'bin'}:{user.environ['PATH']}"}
+    server = {"type": "stdio", "command": program, "args": arguments, "env": environ}
     digest = hashlib.sha256(user.secret.encode()).hexdigest()
     async with OfflineApi(scripts=(errand(repository),), secret_sha256=digest) as api:
         done = await process.run(
@@ -250,6 +273,7 @@ async def test_claude_code_spawns_a_vm_mends_a_test_in_it_and_throws_it_away(
         ("write_file", False),
         ("exec", False),
         ("exec", False),
+        ("pr", False),
         ("destroy", False),
     ]
     given = [result for _, result, _ in steps]
@@ -257,10 +281,23 @@ async def test_claude_code_spawns_a_vm_mends_a_test_in_it_and_throws_it_away(
     assert (given[1]["status"], "AssertionError" in given[1]["stderr"]) == (1, True)
     assert "return a - b" in given[2]["content"]
     assert (given[4]["status"], given[4]["stdout"]) == (0, "passed\n")
-    assert given[6]["branch"] == BRANCH
+    assert given[6] == {
+        "branch": BRANCH,
+        "base": "main",
+        "remote": "https://github.com/acme/app.git",
+        "ended": "opened",
+        "committed": None,
+        "pushed": True,
+        "url": "https://github.com/acme/app/pull/7",
+        "next_step": None,
+    }
+    assert given[7]["branch"] == BRANCH
     assert b"Mended: " in done.stdout
-    told = user.run_any("git", "-C", str(repository), "log", "-1", "--format=%an %s", BRANCH)
-    assert told.stdout.strip() == "A. User Add instead"
+    for place in (repository, hub):
+        told = user.run_any("git", "-C", str(place), "log", "-1", "--format=%an %s", BRANCH)
+        assert told.stdout.strip() == "A. User Add instead"
+    asked = (user.home / "gh-log").read_text(encoding="utf-8")
+    assert "--title=Add instead of subtracting" in asked
     assert user.run("list", "--json").json["data"]["vms"] == []
 
 

@@ -6,6 +6,7 @@ import jsonschema
 import mcp_types as types
 import pytest
 
+from tachikoma.git.port import Commit
 from tachikoma.mcp.toolbox import TOOLS
 from tests.conftest import ROOT
 from tests.unit.cli.stand import CommandLine
@@ -19,6 +20,8 @@ NAMES = [
     "halt",
     "destroy",
     "checkpoint",
+    "pr",
+    "logs",
     "read_file",
     "write_file",
 ]
@@ -74,6 +77,8 @@ def test_spawn_demands_cwd_and_the_others_the_vm() -> None:
         ("halt", (False, False, True, False)),
         ("destroy", (False, True, True, False)),
         ("checkpoint", (False, True, False, False)),
+        ("pr", (False, False, True, True)),
+        ("logs", (True, False, True, False)),
         ("read_file", (True, False, True, False)),
         ("write_file", (False, True, True, False)),
     ],
@@ -101,9 +106,13 @@ async def test_what_a_tool_gives_is_what_its_schema_says(line: CommandLine) -> N
         ("write_file", {"vm_name": NAME, "path": "x", "content": ""}),
         ("checkpoint", {"vm_name": NAME, "action": "save", "label": "x"}),
         ("read_file", {"vm_name": NAME, "path": "x"}),
+        ("logs", {"vm_name": NAME}),
+        ("pr", {"cwd": CWD, "vm_name": "work"}),
         ("halt", {"vm_name": NAME}),
         ("destroy", {"vm_name": NAME, "force": True}),
     ]
+    line.publishing.branches.add("work")
+    line.publishing.commits["work"] = (Commit("Work", ""),)
     async with connected(line) as agent:
         for name, arguments in uses:
             schema = listed(name).output_schema

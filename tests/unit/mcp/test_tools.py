@@ -4,8 +4,10 @@ import base64
 import os
 from collections.abc import Callable, Sequence
 
+import mcp_types as types
 import pytest
 
+from tachikoma.git.port import Commit
 from tachikoma.mcp.guest_files import READ, WRITE
 from tests.unit.cli.stand import CommandLine
 from tests.unit.mcp.stand import CWD, NAME, Agent, connected, says
@@ -219,3 +221,28 @@ async def test_the_notices_of_a_spawn_are_in_its_result(line: CommandLine) -> No
         made = await agent.use("spawn", cwd=CWD, branch="new")
     assert made["branch"] == "new"
     assert any("the branch new is new" in notice for notice in made["notices"])
+
+
+async def test_a_branch_is_proposed_from_the_host(line: CommandLine) -> None:
+    async with connected(line) as agent:
+        await agent.use("spawn", cwd=CWD, branch="work")
+        line.publishing.branches.add("work")
+        line.publishing.commits["work"] = (Commit("Work", ""),)
+        made = await agent.use("pr", cwd=CWD, vm_name="work", title="Mine")
+        assert (made["ended"], made["pushed"], made["base"]) == ("opened", True, "main")
+        assert line.forge.opened["work"].title == "Mine"
+        assert (await agent.use("pr", cwd=CWD, vm_name="work"))["ended"] == "nothing_to_do"
+
+
+async def test_where_a_branch_would_go_is_asked_if_nobody_vouches_for_it(line: CommandLine) -> None:
+    line.publishing.branches.add("work")
+    line.publishing.commits["work"] = (Commit("Work", ""),)
+    asked: list[str] = []
+    async with connected(line) as agent:
+        code, text = await agent.fail("pr", cwd=CWD, vm_name="work")
+        assert (code, "tachikoma pr" in text) == ("mcp.not_confirmed", True)
+    assert line.forge.opened == {}
+    yes = types.ElicitResult(action="accept", content={"confirm": True})
+    async with connected(line, answer=yes, asked=asked) as agent:
+        assert (await agent.use("pr", cwd=CWD, vm_name="work"))["ended"] == "opened"
+    assert asked == ["Push to git@github.com:acme/box.git?"]
