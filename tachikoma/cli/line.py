@@ -30,12 +30,11 @@ VERBS: dict[str, str] = {
     "image": "Build, warm, list and delete base images.",
     "proxy": "Start, stop and look at the credential proxy.",
     "credentials": "Show where the proxy's credential comes from.",
+    "mcp": "Serve an agent (MCP); set clients up for it.",
     "ssh": "Let plain `ssh` find the VMs.",
     "config": "Show and change the settings.",
     "trust": "Trust the settings files of this repository.",
     "completions": "Let your shell complete branches, VMs and commands.",
-    "mcp": "Serve an agent (MCP); set clients up for it.",
-    "config": "Show every setting and where it comes from.",
     "doctor": "Check that this machine has what it takes.",
     "demo": "Show the whole thing at work, and clean up.",
 }

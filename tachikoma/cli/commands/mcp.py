@@ -115,7 +115,20 @@ def _about_a_client(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-@command.command("install", cls=Verb)
+_INSTALL_EXAMPLES = """\b
+Examples:
+  tachikoma mcp install
+  tachikoma mcp install --client cursor --dry-run
+  tachikoma mcp install --client vscode --scope project
+"""
+_UNINSTALL_EXAMPLES = """\b
+Examples:
+  tachikoma mcp uninstall
+  tachikoma mcp uninstall --client cursor --yes
+"""
+
+
+@command.command("install", cls=Verb, epilog=_INSTALL_EXAMPLES)
 @_about_a_client
 @click.pass_obj
 def install(door: Door, *, client: str, scope: str, yes: bool, dry_run: bool) -> int:
@@ -127,7 +140,7 @@ def install(door: Door, *, client: str, scope: str, yes: bool, dry_run: bool) ->
     return _set_up(door, client, scope, yes=yes, dry_run=dry_run, wanted=True)
 
 
-@command.command("uninstall", cls=Verb)
+@command.command("uninstall", cls=Verb, epilog=_UNINSTALL_EXAMPLES)
 @_about_a_client
 @click.pass_obj
 def uninstall(door: Door, *, client: str, scope: str, yes: bool, dry_run: bool) -> int:
