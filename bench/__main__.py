@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import first_byte, spawn, startup
+from bench import agent, first_byte, spawn, startup
 from bench.figure import Figure
 from tachikoma.model.errors import TachikomaError
 
 RESULT = Path(__file__).resolve().parent.parent / "build" / "bench.json"
 GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "version/python list/python": startup.figures,
+    "mcp_initialize/sdk_import mcp_list_ms": agent.figures,
     "proxy_first_byte/direct": first_byte.figures,
     "cold_spawn/bare_boot provision_round_trips": spawn.figures,
 }

@@ -70,6 +70,10 @@ class Runtime:
         self._chosen = hypervisor
         self._loaded: Loaded | None = None
 
+    def at(self, directory: Path) -> Runtime:
+        """Join the parts once more, as if the command had been called in ``directory``."""
+        return Runtime(environ=self.environ, cwd=directory, hypervisor=self._chosen)
+
     # What the machine gives
 
     @cached_property

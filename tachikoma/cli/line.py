@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "image": "Build, warm, list and delete base images.",
     "proxy": "Start, stop and look at the credential proxy.",
     "credentials": "Show where the proxy's credential comes from.",
+    "mcp": "Serve an agent (MCP); set clients up for it.",
     "ssh": "Let plain `ssh` find the VMs.",
     "config": "Show and change the settings.",
     "trust": "Trust the settings files of this repository.",
@@ -38,7 +39,7 @@ VERBS: dict[str, str] = {
     "demo": "Show the whole thing at work, and clean up.",
 }
 ALIASES = {"stop": "halt", "delete": "destroy", "ls": "list"}
-_GROUPS = ("checkpoint", "image", "proxy", "config", "ports", "ssh")
+_GROUPS = ("checkpoint", "image", "proxy", "config", "ports", "ssh", "mcp")
 _ASKS_ONLY = ("-h", "--help", "-V", "--version")
 _MEANT_ELSEWHERE = {
     "help": "--help",
@@ -84,7 +85,7 @@ def arrange(argv: Sequence[str]) -> Line:
     asks_only = any(word in _ASKS_ONLY for word in own[: _end_of_options(own)])
     guessed = not (first in VERBS or first in ALIASES or (asks_only and not words))
     verb = "spawn" if guessed else ALIASES.get(first, first)
-    command = f"{verb} {words[1]}" if verb in _GROUPS and len(words) > 1 else verb
+    command = f"{verb} {words[1]}" if verb in _GROUPS and words[1:] and own[1] == words[1] else verb
     return Line(
         argv=("spawn", *own) if guessed else tuple(own),
         command=command,

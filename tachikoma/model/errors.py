@@ -47,6 +47,12 @@ The tree (codes are stable; scripts may match on them)::
       CredentialError             credentials.failed
         NoCredentialError         credentials.none
         KeychainError             credentials.keychain
+      McpError                    mcp.failed
+        BadArgumentError          mcp.bad_argument
+        NotConfirmedError         mcp.not_confirmed
+        CommandDeadlineError      mcp.deadline
+        GuestFileError            mcp.file
+        ClientConfigError         mcp.client_config
       HostError                   host.failed
         MissingToolError          host.missing_tool
         CommandFailed             host.command_failed
@@ -342,6 +348,42 @@ class KeychainError(CredentialError):
     """The operating system's keychain cannot be read; the message says why, without a subject."""
 
     code = "credentials.keychain"
+
+
+class McpError(TachikomaError):
+    """What an agent asked of the MCP server cannot be done."""
+
+    code = "mcp.failed"
+
+
+class BadArgumentError(McpError):
+    """An argument of a tool is missing, of the wrong type, or makes no sense."""
+
+    code = "mcp.bad_argument"
+
+
+class NotConfirmedError(McpError):
+    """Something destructive that nobody confirmed; nothing was done."""
+
+    code = "mcp.not_confirmed"
+
+
+class CommandDeadlineError(McpError):
+    """A command in a VM ran into its deadline; it has been ended."""
+
+    code = "mcp.deadline"
+
+
+class GuestFileError(McpError):
+    """A file in a VM cannot be read or written."""
+
+    code = "mcp.file"
+
+
+class ClientConfigError(McpError):
+    """The configuration of an MCP client cannot be changed safely; it is as it was."""
+
+    code = "mcp.client_config"
 
 
 class HostError(TachikomaError):

@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from tachikoma.hypervisor.qemu import images_claude
+from tachikoma.hypervisor.qemu.images import host_architecture
 from tachikoma.proxy import pidfile
 from tests.live.image import kept_image
 
@@ -186,6 +188,18 @@ def live_image_data(real_environ: dict[str, str]) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", real_environ.get("HOME", "/"))  # npm's mirror may be set up there
         return asyncio.run(kept_image(real_environ))
+
+
+@pytest.fixture(scope="session")
+def claude_code(live_image_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that the images hold, to be run on this host."""
+    archive = images_claude.cached(
+        images_claude.PACKAGES[host_architecture()], live_image_data.parent / "cache/claude-code"
+    )
+    assert archive
+    program = tmp_path_factory.mktemp("claude") / "claude"
+    images_claude.unpack(archive, program)
+    return program
 
 
 @pytest.fixture

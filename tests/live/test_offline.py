@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from tachikoma.host import process
-from tachikoma.hypervisor.qemu import images_claude as claude
-from tachikoma.hypervisor.qemu.images import host_architecture
 from tachikoma.offline.demo import ERRAND, FILE, LINE, PROMPT, SUBJECT
 from tachikoma.offline.script import RunsCommands
 from tachikoma.offline.server import OfflineApi
@@ -21,18 +19,6 @@ pytestmark = pytest.mark.live_qemu  # boots nothing, but needs what an image is 
 
 _KEY = "sk-ant-api03-of-this-test"
 _DEADLINE_S = 120
-
-
-@pytest.fixture(scope="module")
-def claude_code(live_image_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program that the images hold."""
-    archive = claude.cached(
-        claude.PACKAGES[host_architecture()], live_image_data.parent / "cache" / "claude-code"
-    )
-    assert archive
-    program = tmp_path_factory.mktemp("claude") / "claude"
-    claude.unpack(archive, program)
-    return program
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The provisioning of a VM. Runs in the guest as root: Python 3.9 or newer, no package of ours.
 
-``plan.py`` sends this, with ``guest_values`` in it, and the plan as JSON on standard input, at every
+``plan.py`` sends this, ``guest_values`` in it, and the plan as JSON on standard input, at every
 start and whenever the plan changes. What a user may have changed in the VM is kept; running it
 again at any point is safe. It is one process, since each costs 50 ms on an emulated CPU. It ends
 one that still runs: a host that was killed cannot stop what it began.

@@ -134,6 +134,11 @@ class SyntheticRuntime(Runtime):
         super().__init__(environ=environ, cwd=line.cwd, hypervisor=engine)
         self._line = line
 
+    def at(self, directory: Path) -> SyntheticRuntime:
+        twin = SyntheticRuntime(self._line, environ=self.environ, engine=self._chosen)
+        twin.cwd = directory
+        return twin
+
     @cached_property
     def clock(self) -> Clock:
         return self._line.clock
