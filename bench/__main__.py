@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import first_byte, spawn, startup
+from bench import first_byte, proxying, spawn, startup, streams
 from bench.figure import Figure
 from tachikoma.model.errors import TachikomaError
 
@@ -18,6 +18,8 @@ RESULT = Path(__file__).resolve().parent.parent / "build" / "bench.json"
 GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "version/python list/python": startup.figures,
     "proxy_first_byte/direct": first_byte.figures,
+    "proxy_added_ms proxy_rps/nginx_1k _100k _5m": proxying.figures,
+    "proxy_cpu_s_per_1000_events": streams.figures,
     "cold_spawn/bare_boot provision_round_trips": spawn.figures,
 }
 
