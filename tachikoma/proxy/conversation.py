@@ -64,11 +64,13 @@ class Limits:
 class Parts:
     """What a proxy is made of.
 
-    ``policy`` gives what holds at the moment, ``on_health`` is called for every probe, and
-    ``resolve`` looks up the names of hosts.
+    ``policy`` gives what holds at the moment, ``outward`` the same for what goes to other hosts
+    than the API; ``on_health`` is called for every probe, and ``resolve`` looks up the names of
+    hosts.
     """
 
     policy: Callable[[], Awaitable[Policy]]
+    outward: Callable[[], Awaitable[Policy]]
     api: Api
     resolve: Resolve
     ledger: RequestLedger
@@ -239,7 +241,9 @@ class Conversation:
         self._wire.write(answer.encode(last=last, with_body=method != "HEAD"))
 
     async def _answer(self, head: RequestHead, body: Body, entry: Entry) -> bool:
-        decision = route(head, await self._parts.policy())
+        outward = head.method == "CONNECT" or not head.target.startswith("/")
+        policy = await (self._parts.outward if outward else self._parts.policy)()
+        decision = route(head, policy)
         match decision:
             case Health():
                 await self._parts.on_health()
@@ -311,7 +315,8 @@ class Conversation:
 def _denied(deny: Deny, entry: Entry) -> Answer:
     if deny.tenant is not None:
         entry.vm, entry.branch = deny.tenant.vm, deny.tenant.branch
-    entry.status, entry.why, entry.verdict = deny.status, deny.why, Verdict.DENIED
+    entry.status, entry.verdict = deny.status, Verdict.DENIED
+    entry.why = deny.why.partition(";")[0]  # what follows is advice for people
     after_s = 1 if deny.status == 429 else None
     return answers.error(deny.status, deny.kind, deny.why, retry=deny.retry, after_s=after_s)
 

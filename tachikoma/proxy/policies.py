@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tachikoma.config.load import load
+from tachikoma.host import tasks
 from tachikoma.model.errors import TachikomaError
 from tachikoma.model.settings import Settings
 from tachikoma.proxy.egress import GROUPS, Rule, rules
@@ -54,6 +55,7 @@ class Policies:
         self._applied = applied
         self._stamp: object = None
         self._changing = asyncio.Lock()
+        self._finding: asyncio.Task[None] | None = None
         self._known: Tenants | None = None
         self._policy = Policy(upstream, None)
         self._loop = asyncio.get_running_loop()
@@ -73,6 +75,16 @@ class Policies:
             self._known = tenants
             self._policy = Policy(self._upstream, tenants, self._spending.used_up)
         return self._policy
+
+    async def outward(self) -> Policy:
+        """Give what holds now, once it is known what the groups mean.
+
+        Asking the host's tools takes seconds; who asks the API need not wait for it.
+        """
+        await self.current()
+        if self._finding is not None:
+            await asyncio.wait({self._finding})
+        return await self.current()
 
     async def reload(self) -> None:
         """Read the settings again, changed or not."""
@@ -96,22 +108,24 @@ class Policies:
             self._stamp = stamp
             return
         settings = loaded.settings
-        self._tenants.allow(await self._meant(settings.egress_allow))
+        if self._finding is not None:
+            await tasks.end(self._finding)
+        self._finding = tasks.spawn(self._find(settings.egress_allow), name="egress groups")
         budget = Budget(settings.budget_usd, settings.budget_tokens)
         self._spending.set_limits(budget, parse_prices(settings.prices))
         self._applied(settings)
         self._stamp = stamp
 
-    async def _meant(self, texts: tuple[str, ...]) -> tuple[Rule, ...]:
-        """Give the rules, with every group as what it means on this host."""
-        found = list(rules(texts))
-        for group in dict.fromkeys(texts):
-            if group in GROUPS:
-                hosts = await self._groups.hosts(group)
-                if not hosts:
-                    _log.warning("egress_allow: %s means no host on this machine", group)
-                found += rules(hosts)
-        return tuple(found)
+    async def _find(self, texts: tuple[str, ...]) -> None:
+        """Let the VMs reach what the rules cover, with every group as what it means here."""
+        named = [group for group in dict.fromkeys(texts) if group in GROUPS]
+        meant = await asyncio.gather(*map(self._groups.hosts, named))
+        found: list[Rule] = list(rules(texts))
+        for group, hosts in zip(named, meant, strict=True):
+            if not hosts:
+                _log.warning("egress_allow: %s means no host on this machine", group)
+            found += rules(hosts)
+        self._tenants.allow(tuple(found))
 
     def _stamped(self) -> object:
         try:

@@ -91,6 +91,7 @@ async def serve(
             joined = _joined(plan, clock, credentials, upstream=upstream, book=book)
             parts = Parts(
                 policy=joined.policies.current,
+                outward=joined.policies.outward,
                 api=joined.api,
                 resolve=resolve,
                 ledger=ledger,

@@ -133,7 +133,7 @@ class ProxyServer:
 
     async def _judge_again(self) -> None:
         """Break off what a new policy would not let out: a host denied, a VM destroyed."""
-        policy = await self._parts.policy()
+        policy = await self._parts.outward()
         if policy is self._judged_by:
             return
         self._judged_by = policy

@@ -139,6 +139,7 @@ async def the_world(
         calls = ApiCalls(credentials=waterfall, upstream=upstream, clock=clock, spent=spending.add)
         parts = Parts(
             policy=policies.current,
+            outward=policies.outward,
             api=calls,
             resolve=lambda host: _resolved(names, host),
             ledger=stack.enter_context(RequestLedger(file=requests, usage=book)),

@@ -44,7 +44,7 @@ class Place:
             ledger.put(record())
 
     async def tenant(self) -> Tenant:
-        tenants = (await self.policies.current()).tenants
+        tenants = (await self.policies.outward()).tenants
         assert tenants is not None
         return tenants["hash"]
 
@@ -58,8 +58,11 @@ class ScriptedGroups(Groups):
         super().__init__(environment={}, home=at, root=at)
         self.said: dict[str, tuple[str, ...]] = {"@pip": ("index.example", "files.example:8443")}
         self.forgotten = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def hosts(self, group: str) -> tuple[str, ...]:
+        await self.gate.wait()
         return self.said.get(group, ())
 
     def forget(self) -> None:
@@ -153,3 +156,14 @@ async def test_many_at_once_read_the_settings_once(place: Place) -> None:
     place.write("vm_cpus = 1")
     await asyncio.gather(*(place.policies.current() for _ in range(5)))
     assert len(place.applied) == 1
+
+
+async def test_only_who_goes_elsewhere_waits_for_what_the_groups_mean(place: Place) -> None:
+    place.groups.gate.clear()
+    place.write('egress_allow = ["@pip"]\nbudget_tokens = 0')
+    assert list((await place.policies.current()).used_up) == [VM]
+    waiting = asyncio.ensure_future(place.tenant())
+    done, _ = await asyncio.wait({waiting}, timeout=0.01)
+    assert not done
+    place.groups.gate.set()
+    assert shown((await waiting).egress.allowed) == ["index.example", "files.example:8443"]

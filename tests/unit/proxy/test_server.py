@@ -44,7 +44,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
                 clock=clock,
                 spent=lambda _tenant, _model, _tokens: None,
             )
-            yield Parts(_nobody, api, _nowhere, ledger, clock, _nothing)
+            yield Parts(_nobody, _nobody, api, _nowhere, ledger, clock, _nothing)
 
 
 def server(host: str, port: int, parts: Parts) -> ProxyServer:
