@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -109,7 +110,11 @@ async def listening(handler: Handler) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def the_world(
-    tmp_path: Path, *, base: str | None = None, limits: Limits | None = None
+    tmp_path: Path,
+    *,
+    base: str | None = None,
+    limits: Limits | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[World]:
     clock = SystemClock()
     state = tmp_path / "state.json"
@@ -125,7 +130,7 @@ async def the_world(
         if base is None:
             base = await stack.enter_async_context(listening(api.answer))
         api.base = base
-        upstream = await stack.enter_async_context(Upstream(base=api.base, environment={}))
+        upstream = await stack.enter_async_context(Upstream(base=api.base, environment=environment))
         spending = Spending(book)
         policies = Policies(
             upstream=api.base,
