@@ -119,6 +119,7 @@ class _Credentials:
         self._plan = plan
         self._clock = clock
         self._settings: Settings | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._waterfall = self._made()
 
     def apply(self, settings: Settings) -> None:
@@ -139,11 +140,13 @@ class _Credentials:
     def renew(self) -> None:
         """Ask the sources anew."""
         before, self._waterfall = self._waterfall, self._made()
-        tasks.spawn(before.aclose(), name="the last sources")
+        self._ending = tasks.spawn(before.aclose(), name="the last sources")
 
     async def aclose(self) -> None:
         """End what is under way."""
         await self._waterfall.aclose()
+        if self._ending is not None:
+            await asyncio.wait({self._ending})
 
     async def current(self) -> Credential:
         return await self._waterfall.current()
