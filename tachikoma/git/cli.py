@@ -166,7 +166,7 @@ class GitCli:
         name, email = pairs.get("user.name", ""), pairs.get("user.email", "")
         return Identity(name, email) if name and email else None
 
-    async def remote_urls(self, directory: Path) -> tuple[str, ...]:
+    async def urls_of_remotes(self, directory: Path) -> tuple[str, ...]:
         """Give the URLs of the remotes of the repository in ``directory``.
 
         A guest can write them: they are for a person to look at, not to be trusted.

@@ -118,7 +118,7 @@ class MemoryGit:
         del directory
         return self._identity
 
-    async def remote_urls(self, directory: Path) -> tuple[str, ...]:
+    async def urls_of_remotes(self, directory: Path) -> tuple[str, ...]:
         """Give ``urls``."""
         del directory
         return self.urls

@@ -238,4 +238,4 @@ async def test_a_remote_is_told_if_there_is_one(world: World) -> None:
 
 
 async def test_a_repository_without_remotes_has_no_urls(world: World) -> None:
-    assert await world.git.remote_urls(world.repository("repo")) == ()
+    assert await world.git.urls_of_remotes(world.repository("repo")) == ()

@@ -130,7 +130,7 @@ async def _meant(runtime: Runtime, record: VmRecord, host: str) -> tuple[Rule, .
     hosts = await runtime.egress_groups.hosts(host)
     if host == "@git":
         # A VM can write these, which is why the proxy does not read them: here a person sees them.
-        hosts += remote_hosts(await runtime.git.remote_urls(record.worktree))
+        hosts += remote_hosts(await runtime.git.urls_of_remotes(record.worktree))
     found = rules(dict.fromkeys(hosts))
     if not found:
         raise UsageError(
