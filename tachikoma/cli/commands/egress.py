@@ -22,7 +22,30 @@ from tachikoma.state.port import VmRecord
 _COLUMNS = (Column("HOST", least=24), Column("WHAT"), Column("BY", least=16))
 
 
-@click.group("egress", cls=VerbGroup, no_args_is_help=False)
+_EXAMPLES = """\b
+Examples:
+  tachikoma egress allow example.com
+  tachikoma egress list
+"""
+_ALLOW_EXAMPLES = """\b
+Examples:
+  tachikoma egress allow example.com
+  tachikoma egress allow feature/x @pip
+  tachikoma egress allow '*.example.com:8443'
+"""
+_DENY_EXAMPLES = """\b
+Examples:
+  tachikoma egress deny example.com
+  tachikoma egress deny feature/x example.com:8443
+"""
+_LIST_EXAMPLES = """\b
+Examples:
+  tachikoma egress list
+  tachikoma egress list feature/x --json
+"""
+
+
+@click.group("egress", cls=VerbGroup, no_args_is_help=False, epilog=_EXAMPLES)
 def command() -> None:
     """Say which hosts a VM may reach through the proxy, besides the API. By default: none.
 
@@ -36,7 +59,7 @@ def command() -> None:
     """
 
 
-@command.command("allow", cls=Verb)
+@command.command("allow", cls=Verb, epilog=_ALLOW_EXAMPLES)
 @click.argument("words", nargs=-1, metavar="[VM] HOST")
 @click.pass_obj
 def allow(door: Door, *, words: tuple[str, ...]) -> int:
@@ -57,7 +80,7 @@ def allow(door: Door, *, words: tuple[str, ...]) -> int:
     return 0
 
 
-@command.command("deny", cls=Verb)
+@command.command("deny", cls=Verb, epilog=_DENY_EXAMPLES)
 @click.argument("words", nargs=-1, metavar="[VM] HOST")
 @click.pass_obj
 def deny(door: Door, *, words: tuple[str, ...]) -> int:
@@ -77,7 +100,7 @@ def deny(door: Door, *, words: tuple[str, ...]) -> int:
     return 0
 
 
-@command.command("list", cls=Verb)
+@command.command("list", cls=Verb, epilog=_LIST_EXAMPLES)
 @click.argument("name", metavar="[VM]", required=False)
 @click.pass_obj
 def show(door: Door, *, name: str | None) -> int:

@@ -22,6 +22,16 @@ Examples:
   tachikoma proxy status
   tachikoma proxy stop
 """
+_RELOAD_EXAMPLES = """\b
+Examples:
+  tachikoma proxy reload
+"""
+_LOG_EXAMPLES = """\b
+Examples:
+  tachikoma proxy log
+  tachikoma proxy log --denied -f      what VMs ask for in vain
+  tachikoma proxy log --vm feature/x -n 500
+"""
 _START_EXAMPLES = """\b
 Examples:
   tachikoma proxy start --daemon
@@ -87,7 +97,7 @@ def show(door: Door) -> int:
     return 0 if status.running else 1
 
 
-@command.command("reload", cls=Verb)
+@command.command("reload", cls=Verb, epilog=_RELOAD_EXAMPLES)
 @click.pass_obj
 def reload(door: Door) -> int:
     """Have the proxy read its settings again, and ask the credential sources anew.
@@ -102,7 +112,7 @@ def reload(door: Door) -> int:
     return 0 if told else 1
 
 
-@command.command("log", cls=Verb)
+@command.command("log", cls=Verb, epilog=_LOG_EXAMPLES)
 @click.option("-f", "--follow", is_flag=True, help="Go on with every request as it ends.")
 @click.option("--vm", metavar="NAME", help="Only those of a VM, or of a branch.")
 @click.option("--denied", is_flag=True, help="Only those that were refused.")

@@ -26,7 +26,15 @@ _NUMBERS = (
 )
 
 
-@click.command("usage", cls=Verb)
+_EXAMPLES = """\b
+Examples:
+  tachikoma usage
+  tachikoma usage --by model --since 7d
+  tachikoma usage --by day --json
+"""
+
+
+@click.command("usage", cls=Verb, epilog=_EXAMPLES)
 @click.option(
     "--by",
     type=click.Choice(["vm", "branch", "model", "day"]),
