@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test test-fast bench soak requirements docs clean
+.PHONY: help setup run check format test test-fast bench soak streams requirements docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -41,10 +41,14 @@ test-fast: ## the tests that start nothing real (under 20 seconds)
 	$(PY) -m pytest -m 'not live and not live_qemu'
 
 bench: setup ## measure, one line a figure; also in build/bench.json
+	@tools/setup bench
 	$(PY) -m bench
 
 soak: setup ## 30 new VMs in a row, each with a turn of Claude Code (SOAK_ROUNDS=n for n; minutes)
 	$(PY) -m pytest tests/soak/spawns.py
+
+streams: setup ## a thousand event streams through one proxy, which is killed in the end (a minute)
+	$(PY) -m bench.streams
 
 requirements: ## pin the dependencies anew (tools/requirements --upgrade takes newer ones)
 	@tools/setup python

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import agent, first_byte, spawn, startup
+from bench import agent, first_byte, proxying, spawn, startup, streams
 from bench.figure import Figure
 from tachikoma.model.errors import TachikomaError
 
@@ -19,6 +19,8 @@ GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "version/python list/python": startup.figures,
     "mcp_initialize/sdk_import mcp_list_ms": agent.figures,
     "proxy_first_byte/direct": first_byte.figures,
+    "proxy_added_ms proxy_rps/nginx_1k _100k _5m": proxying.figures,
+    "proxy_cpu_s_per_1000_events": streams.figures,
     "cold_spawn/bare_boot provision_round_trips": spawn.figures,
 }
 

@@ -38,7 +38,9 @@ if TYPE_CHECKING:  # each is loaded where it is made
     from tachikoma.hypervisor.tart.program import Program as TartProgram
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
+    from tachikoma.proxy.groups import Groups
     from tachikoma.proxy.plan import Plan
+    from tachikoma.proxy.usage import UsageBook
     from tachikoma.vm.keeping import Keeping
     from tachikoma.vm.proposing import Proposer
     from tachikoma.vm.pruning import Pruner
@@ -375,6 +377,20 @@ class Runtime:
         from tachikoma.belongings.home import HomeBelongings
 
         return HomeBelongings(home=self.paths.home, environment=self.environ)
+
+    @cached_property
+    def egress_groups(self) -> Groups:
+        """What @apt, @pip and so on mean on this host."""
+        from tachikoma.proxy.groups import Groups
+
+        return Groups(environment=self.environ, home=self.paths.home)
+
+    @cached_property
+    def usage_book(self) -> UsageBook:
+        """What every model call took."""
+        from tachikoma.proxy.usage import UsageBook
+
+        return UsageBook(self.proxy_plan().usage_file)
 
     @cached_property
     def gateway(self) -> Gateway:

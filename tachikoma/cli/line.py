@@ -29,6 +29,8 @@ VERBS: dict[str, str] = {
     "prune": "Remove the VMs that nobody has used for long.",
     "image": "Build, warm, list and delete base images.",
     "proxy": "Start, stop and look at the credential proxy.",
+    "egress": "Say which hosts a VM may reach.",
+    "usage": "Show what the model calls took.",
     "credentials": "Show where the proxy's credential comes from.",
     "mcp": "Serve an agent (MCP); set clients up for it.",
     "ssh": "Let plain `ssh` find the VMs.",
@@ -39,7 +41,7 @@ VERBS: dict[str, str] = {
     "demo": "Show the whole thing at work, and clean up.",
 }
 ALIASES = {"stop": "halt", "delete": "destroy", "ls": "list"}
-_GROUPS = ("checkpoint", "image", "proxy", "config", "ports", "ssh", "mcp")
+_GROUPS = ("checkpoint", "image", "proxy", "egress", "config", "ports", "ssh", "mcp")
 _ASKS_ONLY = ("-h", "--help", "-V", "--version")
 _MEANT_ELSEWHERE = {
     "help": "--help",

@@ -11,7 +11,7 @@ from tachikoma.config.layers import KEYS, Key, anybody
 from tachikoma.config.load import Loaded
 from tachikoma.model.settings import Settings
 
-Plain = bool | int | str | list[str] | None
+Plain = bool | int | float | str | list[str] | None
 
 _WIDTH = 96
 _HEAD = """\
@@ -78,7 +78,7 @@ def toml(value: Plain) -> str:
 
 def _plain(value: object) -> Plain:
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | int() | float() | str():
             return value
         case Path():
             return str(value)

@@ -16,7 +16,7 @@ from typing import get_args
 from tachikoma.model.settings import HypervisorChoice
 from tachikoma.model.vm import Network
 
-Value = bool | int | str | Path | tuple[str, ...]
+Value = bool | int | float | str | Path | tuple[str, ...]
 
 
 class MismatchError(Exception):
@@ -81,6 +81,17 @@ def whole(least: int, most: int) -> Kind:
         raise MismatchError
 
     return Kind(f"a whole number from {least} to {most}", check)
+
+
+def amount(most: float) -> Kind:
+    """Accept a number that is not negative, with a fraction or without."""
+
+    def check(value: object, _layer: Layer) -> Value:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
+            return float(value)
+        raise MismatchError
+
+    return Kind(f"a number from 0 to {most:g}", check)
 
 
 def boolean() -> Kind:
@@ -196,6 +207,10 @@ def inside(value: Value, _own: Value | None, layer: Layer) -> str:
 
 
 _RUNS = never("it would run a command on this host")
+_SPENDS = never("it would change what a VM may spend")
+_PRICE = r"[0-9]{1,6}(?:\.[0-9]{1,6})?"
+_HOST = r"(?:\*\.)?[^\s*@/:?#\[\]]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?"
+_GROUP = "@apt|@pip|@npm|@cargo|@go|@git"
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _LINE = r"[^\x00-\x1f\x7f]+"
 
@@ -321,5 +336,40 @@ KEYS: tuple[Key, ...] = (
         "Whether to keep everything secret out of VMs, whatever the other keys say: MCP servers"
         " with their variables, the GitHub login, and the credential itself.",
         guard=only("true", "it would let secrets of yours into the VM"),
+    ),
+    Key(
+        "egress_allow",
+        texts(
+            "a host, *.domain or address, with :PORT or not, or one of @apt, @pip, @npm, @cargo,"
+            " @go, @git (what this host is set up to use)",
+            f"{_GROUP}|{_HOST}",
+        ),
+        "What VMs reach through the proxy besides the API; `tachikoma egress` does it for one VM.",
+        guard=never("it would let a VM reach more of the network than you do"),
+    ),
+    Key(
+        "budget_usd",
+        amount(1e9),
+        "What the model calls of one VM may cost in USD, by the prices given here.",
+        guard=_SPENDS,
+        sample="25.0",
+        unset="no limit",
+    ),
+    Key(
+        "budget_tokens",
+        whole(0, 1 << 53),
+        "How many tokens the model calls of one VM may take, those of the cache included.",
+        guard=_SPENDS,
+        sample="50000000",
+        unset="no limit",
+    ),
+    Key(
+        "prices",
+        texts(
+            "MODEL INPUT OUTPUT [CACHE_WRITE CACHE_READ], * in MODEL being any text",
+            rf"\S+(?: +{_PRICE}){{2}}(?:(?: +{_PRICE}){{2}})?",
+        ),
+        "Prices of models in USD for a million tokens; the first row that fits a model counts.",
+        guard=_SPENDS,
     ),
 )

@@ -166,6 +166,18 @@ class GitCli:
         name, email = pairs.get("user.name", ""), pairs.get("user.email", "")
         return Identity(name, email) if name and email else None
 
+    async def urls_of_remotes(self, directory: Path) -> tuple[str, ...]:
+        """Give the URLs of the remotes of the repository in ``directory``.
+
+        A guest can write them: they are for a person to look at, not to be trusted.
+        """
+        done = await invocation.git(
+            ["config", "-z", "--get-regexp", r"^remote\..*\.(url|pushurl)$"],
+            cwd=directory,
+            accepted=(0, 1),
+        )
+        return tuple(item.partition("\n")[2] for item in done.text.split("\0") if item)
+
     async def head(self, worktree: Path) -> str:
         """Give the commit id of HEAD in ``worktree``.
 

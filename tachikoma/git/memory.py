@@ -35,6 +35,8 @@ class MemoryGit:
 
     def __init__(self, *, identity: Identity | None = None) -> None:
         self._identity = identity
+        self.urls: tuple[str, ...] = ()
+        """What the remotes of every repository are said to be."""
         self._all: list[_Memory] = []
         self.remote_urls: dict[Path, str] = {}
 
@@ -115,6 +117,11 @@ class MemoryGit:
         """Give what the constructor was given."""
         del directory
         return self._identity
+
+    async def urls_of_remotes(self, directory: Path) -> tuple[str, ...]:
+        """Give ``urls``."""
+        del directory
+        return self.urls
 
     async def head(self, worktree: Path) -> str:
         """Give the commit id of HEAD in ``worktree``."""

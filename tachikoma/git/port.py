@@ -142,6 +142,13 @@ class Git(Protocol):
         """Give the user's name and e-mail as configured for ``directory``; None if not set."""
         ...
 
+    async def urls_of_remotes(self, directory: Path) -> tuple[str, ...]:
+        """Give the URLs of the remotes of the repository in ``directory``.
+
+        A guest can write them: they are for a person to look at, not to be trusted.
+        """
+        ...
+
     async def head(self, worktree: Path) -> str:
         """Give the commit id of HEAD in ``worktree``."""
         ...

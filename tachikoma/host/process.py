@@ -75,10 +75,12 @@ async def run(
         MissingToolError: the program does not exist.
         CommandFailed: it ended with another status than 0 (only with ``check``), or in no time.
     """
-    process = await _start(argv, env=env, cwd=cwd, stdin=asyncio.subprocess.PIPE)
+    # No pipe for nothing: uvloop raises if the child has closed its end before we do.
+    given = asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL
+    process = await _start(argv, env=env, cwd=cwd, stdin=given)
     try:
         async with asyncio.timeout(deadline_s):
-            stdout, stderr = await process.communicate(stdin)
+            stdout, stderr = await process.communicate(stdin or None)
     except TimeoutError as error:
         await asyncio.shield(_end(process))
         raise _failed(argv, None, b"", f"took longer than {deadline_s:g} s") from error

@@ -50,4 +50,12 @@ class Settings:
     """Ours: new VMs go on from a memory snapshot of a booted one, where the engine can."""
     strict_secrets: bool = False
     """Ours: nothing secret enters a VM, whatever the other keys say."""
+    egress_allow: tuple[str, ...] = ()
+    """Ours: what VMs reach through the proxy besides the API; only the user's own file sets it."""
+    budget_usd: float | None = None
+    """Ours: what the model calls of one VM may cost, by ``prices``; None is without limit."""
+    budget_tokens: int | None = None
+    """Ours: how many tokens the model calls of one VM may take; None is without limit."""
+    prices: tuple[str, ...] = ()
+    """Ours: rows of MODEL INPUT OUTPUT [CACHE_WRITE CACHE_READ], in USD for a million tokens."""
     explicit: frozenset[str] = field(default_factory=frozenset)

@@ -10,6 +10,8 @@ import logging
 import socket
 import sys
 
+import uvloop
+
 from tachikoma.host.clock import SystemClock
 from tachikoma.model.errors import TachikomaError
 from tachikoma.proxy.pidfile import Announcement
@@ -24,7 +26,8 @@ def main() -> int:
     log_to(sys.stderr)
     try:
         plan = decode(_told())
-        asyncio.run(serve(plan, clock=SystemClock(), announce=_announce))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(plan, clock=SystemClock(), announce=_announce, own_log=True))
     except TachikomaError as error:
         _log.error("%s (%s); %s", error.message, error.code, error.hint)
         return error.exit_status

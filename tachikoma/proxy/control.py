@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -133,6 +135,15 @@ class ProxyControl:
                 )
             await asyncio.to_thread(pidfile.remove, self._plan.pid_file, pid=found.pid)
             return was_alive
+
+    async def reload(self) -> bool:
+        """Have the proxy read the settings again; tell whether there was one."""
+        found = await asyncio.to_thread(pidfile.read, self._plan.pid_file)
+        if found is None or not found.alive:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(found.pid, signal.SIGHUP)
+        return True
 
     async def status(self) -> ProxyStatus:
         """Tell what runs and answers now."""

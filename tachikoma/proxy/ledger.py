@@ -1,4 +1,4 @@
-"""Who asked what, when, and what became of it: one JSON line for each request.
+"""Who asked what, when, and what became of it: one JSON line for each request and tunnel.
 
 No line holds a body, a header, a query or a secret.
 """
@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import re
+import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,9 +21,14 @@ from typing import Self
 
 from tachikoma.host import process
 from tachikoma.host.paths import private_dir
+from tachikoma.model.errors import ProxyError
+from tachikoma.proxy.meter import Tokens
 from tachikoma.proxy.rotation import rotate
+from tachikoma.proxy.usage import Call, UsageBook
 
 LARGEST = 8 << 20
+_GATHERED_S = 0.01
+"""How long lines are gathered: under load one write takes many; a crash loses hardly any."""
 _LONGEST_PATH = 200
 _LONGEST_METHOD = 16
 _USER_IN_URL = re.compile(r"//[^/@]*@")
@@ -32,17 +39,17 @@ class Verdict(StrEnum):
     """What became of a request."""
 
     FORWARDED = "forwarded"
-    """The whole answer of the API went back."""
+    """The whole answer went back; a tunnel was closed in good order."""
     PROBED = "probed"
     """Somebody asked whether the proxy lives. Not recorded."""
     ANSWERED = "answered"
     """The proxy answered itself."""
     DENIED = "denied"
-    """It was refused; nothing went to the API."""
+    """It was refused; nothing went to anybody."""
     FAILED = "failed"
-    """No credential, or the API could not be reached."""
+    """No credential, or the other side could not be reached."""
     BROKEN = "broken"
-    """The API's answer broke off midway."""
+    """The answer broke off midway."""
     ABANDONED = "abandoned"
     """The client went away."""
 
@@ -53,54 +60,76 @@ class Entry:
 
     ``at`` is seconds since the epoch, ``began`` the same moment on the monotonic clock.
 
-    ``status`` is None when no answer was begun. ``sent`` counts the bytes of the body that
-    went to the client.
+    ``host`` is "" for what the proxy itself is asked, the API included. ``status`` is None when no
+    answer was begun. ``received`` counts the bytes of the body that came from the client, ``sent``
+    those that went to it. ``tokens`` is None where the answer did not tell.
     """
 
     at: float
     began: float
-    method: str
-    path: str
+    method: str = ""
+    path: str = ""
+    host: str = ""
     vm: str | None = None
+    branch: str | None = None
     status: int | None = None
+    received: int = 0
     sent: int = 0
     first_byte_s: float | None = None
     duration_s: float = 0.0
     verdict: Verdict = Verdict.ABANDONED
     why: str = ""
+    model: str = ""
+    tokens: Tokens | None = None
 
 
 def line(entry: Entry) -> bytes:
     """Give the line for ``entry``, fit for a log whatever the client sent."""
-    fields = asdict(entry)
-    del fields["began"]
-    at = datetime.fromtimestamp(fields.pop("at"), UTC)
+    at = datetime.fromtimestamp(entry.at, UTC)
     path = _USER_IN_URL.sub("//", entry.path.partition("?")[0])
-    first = entry.first_byte_s
-    told = {"time": at.isoformat(timespec="milliseconds")} | fields
-    told |= {
+    first, tokens = entry.first_byte_s, entry.tokens
+    told: dict[str, object] = {
+        "time": at.isoformat(timespec="milliseconds"),
+        "vm": entry.vm,
+        "branch": entry.branch,
         "method": entry.method[:_LONGEST_METHOD],
+        "host": entry.host[:_LONGEST_PATH],
         "path": process.redacted(path)[:_LONGEST_PATH],
+        "status": entry.status,
+        "received": entry.received,
+        "sent": entry.sent,
         "first_byte_s": None if first is None else round(first, 6),
         "duration_s": round(entry.duration_s, 6),
+        "verdict": entry.verdict,
+        "why": entry.why,
     }
+    if entry.model or tokens is not None:
+        told["model"] = entry.model
+        told["tokens"] = None if tokens is None else asdict(tokens)
     return json.dumps(told).encode("ascii") + b"\n"
 
 
 class RequestLedger:
-    """Appends entries to a file, in order, each with one write, without holding up a request.
+    """Appends entries to a file, in order and in whole lines, without holding up a request.
 
     The file is renamed to ``.1`` (and on to ``.3``) when it grows beyond 8 MiB. A full disk
-    loses lines, never requests.
+    loses lines, never requests; a line that a crash or a full disk cut short is closed before the
+    next one. Calls with token counts go to ``usage`` as well.
 
     If starting fails, nothing is open. On stop every entry that was added is in the file.
     """
 
-    def __init__(self, *, file: Path, largest: int = LARGEST) -> None:
+    def __init__(
+        self, *, file: Path, usage: UsageBook | None = None, largest: int = LARGEST
+    ) -> None:
         self._file = file
+        self._usage = usage
         self._largest = largest
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._descriptor = -1
+        self._waiting: deque[Entry] = deque()
+        self._drains = False
+        self._pause = threading.Event()
 
     def __enter__(self) -> Self:
         """Make the directory; the file is opened by the first line.
@@ -119,18 +148,58 @@ class RequestLedger:
     ) -> None:
         """Write what is left and close."""
         self._writer.shutdown(wait=True)
+        if self._usage is not None:
+            self._usage.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
     def add(self, entry: Entry) -> None:
-        """Have ``entry`` written. Never waits, never fails."""
-        self._writer.submit(self._append, line(entry))
+        """Have ``entry`` written, as it is now. Never waits, never fails."""
+        self._waiting.append(entry)
+        if not self._drains:
+            self._drains = True
+            self._writer.submit(self._drain)
 
-    def _append(self, text: bytes) -> None:
+    def _drain(self) -> None:
+        """Write what is waiting, in as few writes as there is room in the file for."""
+        self._pause.wait(_GATHERED_S)  # in the writer's own thread
+        self._drains = False  # before looking: what comes later brings a drain of its own
+        entries = []
+        while self._waiting:
+            entries.append(self._waiting.popleft())
+        lines = b""
+        for each in map(line, entries):
+            if lines and self._full(len(lines) + len(each)):
+                self._append(lines)
+                lines = b""
+            lines += each
+        if lines:
+            self._append(lines)
+        self._account([each for each in entries if each.tokens is not None])
+
+    def _account(self, entries: list[Entry]) -> None:
+        if self._usage is None or not entries:
+            return
+        calls = [
+            Call(each.at, each.vm or "", each.branch or "", each.model, each.tokens or Tokens())
+            for each in entries
+        ]
         try:
-            if self._descriptor < 0 or self._used_up(len(text)):
+            self._usage.add(calls)
+        except ProxyError as error:
+            _log.warning("%d model calls were not counted: %s", len(calls), error.message)
+
+    def _full(self, more: int) -> bool:
+        size = os.fstat(self._descriptor).st_size if self._descriptor >= 0 else 0
+        return size + more > self._largest
+
+    def _append(self, lines: bytes) -> None:
+        try:
+            if self._descriptor < 0 or self._used_up(len(lines)):
                 self._reopen()
-            os.write(self._descriptor, text)
+            if os.write(self._descriptor, lines) < len(lines):
+                self._reopen()  # which ends what was cut short
+                _log.warning("a request was not recorded: no space is left")
         except OSError as error:
             _log.warning("a request was not recorded: %s", error.strerror)
 
@@ -146,5 +215,8 @@ class RequestLedger:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._file, flags, 0o600)
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")

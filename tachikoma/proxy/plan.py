@@ -64,6 +64,16 @@ class Plan:
         return self.paths.logs / "proxy-requests.jsonl"
 
     @property
+    def usage_file(self) -> Path:
+        """What every model call took."""
+        return self.paths.config / "usage.sqlite"
+
+    @property
+    def settings_file(self) -> Path:
+        """The user's own settings, which may change while the proxy runs."""
+        return self.paths.config / "config.toml"
+
+    @property
     def instance(self) -> str:
         """Eight hex digits that tell this user's proxy from others on the same machine."""
         return hashlib.sha256(os.fsencode(self.paths.config)).hexdigest()[:8]

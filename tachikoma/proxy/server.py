@@ -1,53 +1,29 @@
-"""The edge of the proxy: sockets in, one decision for each request, one line in the ledger."""
+"""The edge of the proxy: it listens, keeps the connections, and ends them in good order."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Self
 
-from aiohttp import web
-
-from tachikoma.credentials.waterfall import Waterfall
-from tachikoma.host.clock import Clock
-from tachikoma.model.errors import NoCredentialError, ProxyError, ProxyPortError
+from tachikoma.host import tasks
+from tachikoma.model.errors import ProxyError, ProxyPortError
+from tachikoma.model.names import VmName
 from tachikoma.model.vm import Endpoint
-from tachikoma.proxy import answers
-from tachikoma.proxy.ledger import Entry, RequestLedger, Verdict
-from tachikoma.proxy.route import Deny, Forward, Health, Hello, Policy, RequestHead, route
-from tachikoma.proxy.tenants import Tenants
-from tachikoma.proxy.upstream import Upstream
+from tachikoma.proxy.conversation import Conversation, Limits, Parts
+from tachikoma.proxy.route import Deny, Policy, route
+from tachikoma.proxy.wire import Wire
 
-_LARGEST_HEADER = 64 << 10
-_CHUNK = 256 << 10
-_IDLE_S = 3600.0
-_LINGER_S = 2.0
-"""How long the rest of a refused body is read, so that the client sees the answer."""
 _CUT_S = 0.5
-_BACKLOG = 512
+_BACKLOG = 1024
+_LOOKS_EACH_LIMIT = 4
+_MOST_OFTEN_S = 0.05
+_LEAST_OFTEN_S = 5.0
+_REJUDGED_EACH_S = 1.0
 
 _log = logging.getLogger(__name__)
-_noise = logging.getLogger(f"{__name__}.http")
-_noise.setLevel(logging.CRITICAL)  # what strangers send wrongly; it may quote what they sent
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a proxy is made of.
-
-    ``tenants`` gives the live tokens of the moment; ``on_health`` is called for every probe.
-    """
-
-    credentials: Waterfall
-    tenants: Callable[[], Awaitable[Tenants | None]]
-    upstream: Upstream
-    ledger: RequestLedger
-    clock: Clock
-    on_health: Callable[[], Awaitable[None]]
 
 
 class ProxyServer:
@@ -62,11 +38,13 @@ class ProxyServer:
         self._instance = instance
         self._parts = parts
         self._drain_s = drain_s
-        self._web: web.Server | None = None
         self._listener: asyncio.Server | None = None
-        self._busy = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._open: dict[Conversation, asyncio.Task[None]] = {}
+        self._busy: dict[VmName, int] = {}
+        self._stopping = False
+        self._timers: list[asyncio.TimerHandle] = []
+        self._rejudging: asyncio.Task[None] | None = None
+        self._judged_by: Policy | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -82,25 +60,15 @@ class ProxyServer:
             ProxyPortError: the port is taken.
             ProxyError: the address is not one of this machine.
         """
-        self._web = web.Server(
-            self._serve,
-            handler_cancellation=True,
-            auto_decompress=False,
-            access_log=None,
-            logger=_noise,
-            keepalive_timeout=_IDLE_S,
-            lingering_time=_LINGER_S,
-            read_bufsize=_CHUNK,
-            max_line_size=_LARGEST_HEADER,
-            max_field_size=_LARGEST_HEADER,
-        )
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(
-                self._web, self._asked.host, self._asked.port, backlog=_BACKLOG
+                lambda: Wire(self._met), self._asked.host, self._asked.port, backlog=_BACKLOG
             )
         except OSError as error:
             raise _not_bound(error, self._asked) from error
+        self._look(_often(self._parts.limits))
+        self._rejudge()
         return self
 
     async def __aexit__(
@@ -110,84 +78,82 @@ class ProxyServer:
         trace: TracebackType | None,
     ) -> None:
         """Stop as the class promises."""
-        assert self._web is not None
         self.stop_listening()
-        self._web.pre_shutdown()
-        try:
-            async with asyncio.timeout(self._drain_s):
-                await self._idle.wait()
-        except TimeoutError:
-            _log.warning("%d requests were broken off", self._busy)
-        await self._web.shutdown(_CUT_S)
+        self._stopping = True
+        for conversation in list(self._open):
+            conversation.stopping = True
+            if not conversation.serving:
+                conversation.cut("the proxy stops")
+        await self._ended(self._drain_s)
+        if self._open:
+            _log.warning("%d requests were broken off", len(self._open))
+        for conversation in list(self._open):
+            conversation.cut("the proxy stops")
+        await self._ended(_CUT_S)
+        for timer in self._timers:
+            timer.cancel()
+        if self._rejudging is not None:
+            await tasks.end(self._rejudging)
 
     def stop_listening(self) -> None:
         """Give the port back at once."""
         assert self._listener is not None
         self._listener.close()
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, whatever happens, and record it."""
-        clock = self._parts.clock
-        entry = Entry(clock.now(), clock.monotonic(), request.method, request.raw_path)
-        self._busy += 1
-        self._idle.clear()
-        try:
-            return await self._answer(request, entry)
-        except ConnectionError:
-            raise  # the client is gone: the entry says abandoned already
-        except Exception:  # noqa: BLE001 - a front door: the fault is logged, the others live on
-            _log.exception("a request failed inside the proxy")
-            entry.verdict, entry.why = Verdict.FAILED, "internal error"
-            if request.writer.output_size and request.transport is not None:
-                request.transport.close()  # an answer has begun; it must not look whole
-            return answers.error(500, "api_error", "internal error", retry=False)
-        finally:
-            self._busy -= 1
-            if not self._busy:
-                self._idle.set()
-            entry.duration_s = clock.monotonic() - entry.began
-            if entry.verdict is not Verdict.PROBED:
-                self._parts.ledger.add(entry)
+    async def _ended(self, deadline_s: float) -> None:
+        if self._open:
+            await asyncio.wait(list(self._open.values()), timeout=deadline_s)
 
-    async def _answer(self, request: web.BaseRequest, entry: Entry) -> web.StreamResponse:
-        head = RequestHead(request.method, request.raw_path, tuple(request.headers.items()))
-        policy = Policy(self._parts.upstream.base, await self._parts.tenants())
-        match decision := route(head, policy):
-            case Health():
-                await self._parts.on_health()
-                entry.verdict = Verdict.PROBED
-                return answers.health(self._instance)
-            case Hello():
-                entry.status, entry.verdict = 200, Verdict.ANSWERED
-                return answers.hello()
-            case Deny(status=status, kind=kind, why=why, retry=retry, vm=vm):
-                entry.vm, entry.status, entry.why = vm, status, why
-                entry.verdict = Verdict.DENIED
-                return answers.error(status, kind, why, retry=retry)
-            case Forward():
-                return await self._forward(request, decision, entry)
-            case _:
-                assert_never(decision)
+    def _met(self, wire: Wire) -> None:
+        """Begin to serve a client that has connected."""
+        if self._stopping or len(self._open) >= self._parts.limits.connections:
+            wire.abort()
+            return
+        made = Conversation(wire, parts=self._parts, instance=self._instance, busy=self._busy)
+        self._open[made] = made.begin(lambda: self._over(made))
 
-    async def _forward(
-        self, request: web.BaseRequest, forward: Forward, entry: Entry
-    ) -> web.StreamResponse:
-        entry.vm = forward.vm
-        try:
-            credential = await self._parts.credentials.current()
-        except NoCredentialError as error:
-            _log.warning("%s: %s", error.message, error.hint)
-            entry.status, entry.why = 503, error.message
-            entry.verdict = Verdict.FAILED
-            why = f"{error.message}; `tachikoma credentials` on the host tells more"
-            return answers.error(503, "api_error", why, retry=False)
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        response = await self._parts.upstream.relay(request, forward, credential, entry)
-        if entry.status == 401:
-            self._parts.credentials.forget(credential)
-        return response
+    def _over(self, conversation: Conversation) -> None:
+        self._open.pop(conversation, None)
+
+    def _look(self, often_s: float) -> None:
+        """Cut off who has been waited for too long, now and again."""
+        loop = asyncio.get_running_loop()
+        for conversation in list(self._open):
+            conversation.check(loop.time())
+        self._timers[:1] = [loop.call_later(often_s, self._look, often_s)]
+
+    def _rejudge(self) -> None:
+        """See to it that what was let out is judged again by the policy of today."""
+        if any(each.outward is not None for each in self._open) and (
+            self._rejudging is None or self._rejudging.done()
+        ):
+            self._rejudging = tasks.spawn(self._judge_again(), name="proxy policy")
+        loop = asyncio.get_running_loop()
+        self._timers[1:] = [loop.call_later(_REJUDGED_EACH_S, self._rejudge)]
+
+    async def _judge_again(self) -> None:
+        """Break off what a new policy would not let out: a host denied, a VM destroyed."""
+        policy = await self._parts.outward()
+        if policy is self._judged_by:
+            return
+        self._judged_by = policy
+        for conversation in list(self._open):
+            head = conversation.outward
+            if head is not None and isinstance(denied := route(head, policy), Deny):
+                conversation.cut(denied.why)
+
+
+def _often(limits: Limits) -> float:
+    """Tell how often to look, so that a limit is overstepped by a part of it at most."""
+    shortest = min(
+        limits.head_s,
+        limits.idle_s,
+        limits.slow_s,
+        limits.stuck_s,
+        limits.silence_s,
+        limits.linger_s,
+    )
+    return min(max(shortest / _LOOKS_EACH_LIMIT, _MOST_OFTEN_S), _LEAST_OFTEN_S)
 
 
 def _not_bound(error: OSError, asked: Endpoint) -> ProxyError:

@@ -1,85 +1,30 @@
-"""The way to the API and back: a request's body up, the answer down, both as they come.
+"""The way to the API: connections that are kept, over TLS, through the host's own proxy if need be.
 
-Nothing is held back, nothing is decoded, and no size is too large. What the client sent as its
-credential goes no further than here.
+Redirects are not followed and cookies are not kept: what comes back goes to the client.
 """
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self, assert_never
-from urllib.parse import urlsplit
+from typing import Self
+from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in typeshed
 
-import aiohttp
-from aiohttp import web
-from multidict import CIMultiDict
-from yarl import URL
-
-from tachikoma.credentials.port import Credential, Kind
-from tachikoma.host.clock import Clock
 from tachikoma.model.errors import ProxyError
-from tachikoma.proxy import answers
-from tachikoma.proxy.ledger import Entry, Verdict
-from tachikoma.proxy.route import Forward
+from tachikoma.proxy import http1
+from tachikoma.proxy.http1 import Malformed
+from tachikoma.proxy.wire import GoneError, Wire
 
-OAUTH_BETA = "oauth-2025-04-20"
-"""Without it in anthropic-beta the API refuses an OAuth token."""
 _CONNECT_S = 30.0
-_SILENCE_S = 900.0
-"""Claude Code gives up a silent answer after 300 s; it must be the first to do so."""
-_LARGEST_HEADER = 64 << 10
-_CHUNK = 256 << 10
-
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-_OURS_TO_SAY = frozenset({"host", "authorization", "x-api-key", "expect"})
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_KEPT_S = 30.0
+"""How long a connection is kept: shorter than any server would, so that none is found closed."""
+_MOST_KEPT = 256
 _EXTRA_CA = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
-
-Headers = Iterable[tuple[str, str]]
-
-
-def request_headers(given: Headers, credential: Credential) -> CIMultiDict[str]:
-    """Give what goes to the API: the client's headers with the real credential in place."""
-    kept = CIMultiDict(_end_to_end(given, _OURS_TO_SAY))
-    match credential.kind:
-        case Kind.API_KEY:
-            kept["x-api-key"] = credential.secret
-        case Kind.OAUTH:
-            kept["Authorization"] = f"Bearer {credential.secret}"
-            betas = [
-                b.strip() for each in kept.getall("anthropic-beta", []) for b in each.split(",")
-            ]
-            betas = [beta for beta in betas if beta and beta != OAUTH_BETA]
-            kept["anthropic-beta"] = ",".join([*betas, OAUTH_BETA])
-        case Kind.BEARER:
-            kept["Authorization"] = f"Bearer {credential.secret}"
-        case Kind.NONE:
-            pass
-        case _:
-            assert_never(credential.kind)
-    return kept
-
-
-def response_headers(given: Headers) -> CIMultiDict[str]:
-    """Give what goes back to the client: all but what belongs to one connection."""
-    kept = CIMultiDict(_end_to_end(given, frozenset()))
-    kept.setdefault("Server", answers.SERVER)
-    return kept
+_PORTS = {"http": 80, "https": 443}
 
 
 def egress_proxy(environment: Mapping[str, str], upstream: str) -> str | None:
@@ -123,33 +68,25 @@ def tls_context(environment: Mapping[str, str]) -> ssl.SSLContext:
 
 
 class Upstream:
-    """Streams requests to the API and its answers back.
+    """Opens connections to the API at ``base``, and keeps them between requests.
 
-    Connections are kept open between requests; redirects are handed to the client; cookies are
-    not kept. If starting fails, nothing is open. On stop every connection is closed.
+    If starting fails, nothing is open. On stop every kept connection is closed.
     """
 
-    def __init__(self, *, base: str, environment: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, *, base: str, environment: Mapping[str, str]) -> None:
         self.base = base
-        self._clock = clock
-        self._proxy = egress_proxy(environment, base)
-        self._tls = tls_context(environment)
-        self._session: aiohttp.ClientSession | None = None
+        parts = urlsplit(base)
+        self._tls = tls_context(environment) if parts.scheme == "https" else None
+        self._host = parts.hostname or ""
+        self._port = parts.port or _PORTS[parts.scheme]
+        self.host = parts.netloc
+        """What stands in the Host header."""
+        proxy = egress_proxy(environment, base)
+        self._proxy = None if proxy is None else urlsplit(proxy)
+        self._kept: list[tuple[Wire, float]] = []
 
     async def __aenter__(self) -> Self:
         """Get ready."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=_NOT_ADDED,
-            read_bufsize=_CHUNK,
-            max_line_size=_LARGEST_HEADER,
-            max_field_size=_LARGEST_HEADER,
-        )
         return self
 
     async def __aexit__(
@@ -158,76 +95,97 @@ class Upstream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close every connection."""
-        assert self._session is not None
-        await self._session.close()
+        """Close what is kept."""
+        while self._kept:
+            self._kept.pop()[0].abort()
 
-    async def relay(
-        self, request: web.BaseRequest, forward: Forward, credential: Credential, entry: Entry
-    ) -> web.StreamResponse:
-        """Send ``request`` on and stream the answer to its client; tell ``entry`` what came.
+    def target(self, url: str) -> str:
+        """Give what stands in the request line for ``url``, which begins with ``base``."""
+        if self._proxy is not None and self._tls is None:
+            return url
+        parts = urlsplit(self.base)
+        return url.removeprefix(f"{parts.scheme}://{parts.netloc}")
 
-        Cancelled when the client goes away, which ends the request to the API too. An answer
-        that breaks off midway closes the client's connection before its end, so that the
-        client can tell.
+    def proxy_headers(self) -> list[tuple[str, str]]:
+        """Give what a plain request through the host's own proxy needs besides."""
+        return self._proxy_authorization() if self._tls is None else []
+
+    def kept(self) -> Wire | None:
+        """Give a connection that was used before, if there is a good one."""
+        oldest = asyncio.get_running_loop().time() - _KEPT_S
+        while self._kept:
+            wire, since = self._kept.pop()
+            if wire.usable and not wire.waiting and since > oldest:
+                return wire
+            wire.close()
+        return None
+
+    def keep(self, wire: Wire) -> None:
+        """Take back a connection whose last answer is complete."""
+        if len(self._kept) < _MOST_KEPT:
+            self._kept.append((wire, asyncio.get_running_loop().time()))
+        else:
+            wire.close()
+
+    async def opened(self) -> Wire:
+        """Open a connection.
+
+        Raises:
+            OSError: the API, or the host's own proxy, cannot be reached in time; its certificate
+                is not right.
         """
-        assert self._session is not None
-        sending = self._session.request(
-            request.method,
-            URL(forward.url, encoded=True),
-            headers=request_headers(request.headers.items(), credential),
-            data=request.content if request.body_exists else None,
-            allow_redirects=False,
-            proxy=self._proxy,
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                if self._proxy is None:
+                    return await self._direct(self._host, self._port, self._tls)
+                return await self._through_proxy()
+        except (GoneError, Malformed) as error:
+            raise ConnectionError("the proxy of this host does not open the way") from error
+
+    async def _direct(self, host: str, port: int, tls: ssl.SSLContext | None) -> Wire:
+        loop = asyncio.get_running_loop()
+        name = host if tls is not None else None
+        _, wire = await loop.create_connection(Wire, host, port, ssl=tls, server_hostname=name)
+        return wire
+
+    async def _through_proxy(self) -> Wire:
+        assert self._proxy is not None
+        proxy = self._proxy
+        scheme = proxy.scheme or "http"
+        first = await self._direct(
+            proxy.hostname or "",
+            proxy.port or _PORTS.get(scheme, 80),
+            ssl.create_default_context() if scheme == "https" else None,
         )
+        if self._tls is None:
+            return first
         try:
-            answer = await sending
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            entry.status, entry.verdict = 502, Verdict.FAILED
-            entry.why = type(error).__name__
-            why = f"the API cannot be reached from the host ({type(error).__name__})"
-            return answers.error(502, "api_error", why, retry=True)
-        entry.first_byte_s = self._clock.monotonic() - entry.began
-        async with answer:
-            return await _hand_on(request, answer, entry)
+            return await self._tls_within(first)
+        except BaseException:
+            first.abort()
+            raise
 
+    async def _tls_within(self, first: Wire) -> Wire:
+        """Open a tunnel through the host's own proxy, and speak TLS with the API in it."""
+        there = f"{self._host}:{self._port}"
+        headers = [("Host", there), *self._proxy_authorization()]
+        first.write(http1.encode_head(f"CONNECT {there} HTTP/1.1", headers))
+        answer = await first.head()
+        if answer is None or http1.parse_response(answer, method="HEAD")[0].status != 200:
+            raise ConnectionError("the proxy of this host refuses the way to the API")
+        loop, wire = asyncio.get_running_loop(), Wire()
+        assert self._tls is not None
+        transport = await loop.start_tls(
+            first.transport, wire, self._tls, server_hostname=self._host
+        )
+        if transport is None:
+            raise ConnectionError("the connection ended")
+        wire.connection_made(transport)
+        return wire
 
-async def _hand_on(
-    request: web.BaseRequest, answer: aiohttp.ClientResponse, entry: Entry
-) -> web.StreamResponse:
-    entry.status = answer.status
-    response = web.StreamResponse(
-        status=answer.status,
-        reason=answer.reason,
-        headers=response_headers(answer.headers.items()),
-    )
-    await response.prepare(request)
-    while True:
-        try:
-            chunk = await answer.content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            entry.verdict, entry.why = Verdict.BROKEN, type(error).__name__
-            if request.transport is not None:
-                request.transport.close()
-            return response
-        if not chunk:
-            entry.verdict = Verdict.FORWARDED
-            return response
-        await response.write(chunk)
-        entry.sent += len(chunk)
-
-
-def _end_to_end(given: Headers, dropped: frozenset[str]) -> list[tuple[str, str]]:
-    """Give the headers that are meant for the other end, without those in ``dropped``."""
-    pairs = list(given)
-    named = {
-        each.strip().lower()
-        for name, value in pairs
-        if name.lower() == "connection"
-        for each in value.split(",")
-    }
-    return [
-        (name, value.encode("utf-8", "replace").decode())
-        for name, value in pairs
-        if name.lower() not in _HOP_BY_HOP | dropped | named
-    ]
+    def _proxy_authorization(self) -> list[tuple[str, str]]:
+        if self._proxy is None or self._proxy.username is None:
+            return []
+        pair = f"{unquote(self._proxy.username)}:{unquote(self._proxy.password or '')}"
+        word = base64.b64encode(pair.encode()).decode("ascii")
+        return [("Proxy-Authorization", f"Basic {word}")]

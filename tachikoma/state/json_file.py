@@ -153,6 +153,8 @@ def _encoded(record: VmRecord) -> dict[str, object]:
         "token_hashes": list(record.token_hashes),
         "mounts": [[tag, str(path)] for tag, path in record.mounts],
         "remote": record.remote,
+        "egress_allow": list(record.egress_allow),
+        "egress_deny": list(record.egress_deny),
     }
 
 
@@ -167,6 +169,10 @@ def _record(name: str, raw: object) -> VmRecord:
     def items(key: str) -> list[object]:
         return _items(fields.get(key), f"{name}.{key}")
 
+    def texts_or_none(key: str) -> tuple[str, ...]:
+        """Read a list that earlier versions did not write."""
+        return tuple(_text(each, f"{name}.{key}") for each in items(key)) if key in fields else ()
+
     return VmRecord(
         name=VmName(name),
         repository=Path(text("repository")),
@@ -180,6 +186,8 @@ def _record(name: str, raw: object) -> VmRecord:
         token_hashes=tuple(_text(each, f"{name}.token_hashes") for each in items("token_hashes")),
         mounts=tuple(_mount(each, f"{name}.mounts") for each in items("mounts")),
         remote=_text(fields.get("remote", ""), f"{name}.remote"),
+        egress_allow=texts_or_none("egress_allow"),
+        egress_deny=texts_or_none("egress_deny"),
     )
 
 

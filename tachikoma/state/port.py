@@ -19,7 +19,8 @@ class VmRecord:
     ``token_hashes`` are SHA-256 hex digests of the tokens with which the VM may use the proxy,
     newest first. ``mounts`` are (tag, host path) as of the last start. ``remote`` is the URL that
     the repository's branches were pushed to when its first VM was made, "" for none: a guest can
-    change the repository's own word.
+    change the repository's own word. ``egress_allow`` and
+    ``egress_deny`` are rules about what this VM reaches, beside those in the settings.
     """
 
     name: VmName
@@ -34,6 +35,8 @@ class VmRecord:
     token_hashes: tuple[str, ...] = ()
     mounts: tuple[tuple[str, Path], ...] = ()
     remote: str = ""
+    egress_allow: tuple[str, ...] = ()
+    egress_deny: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

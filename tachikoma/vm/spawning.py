@@ -19,7 +19,7 @@ from tachikoma.model.errors import (
 )
 from tachikoma.model.events import Notice, Report, StepEnded, StepStarted
 from tachikoma.model.names import slugify
-from tachikoma.model.vm import Endpoint, Launch, VmState
+from tachikoma.model.vm import Endpoint, Launch, Network, VmState
 from tachikoma.ssh.port import Login
 from tachikoma.state.port import VmRecord
 from tachikoma.vm import packing, sighting
@@ -294,6 +294,7 @@ class Spawning:
             claude_flags=ports.settings.claude_flags,
             project=self._repository.root,
             luggage=await self._packed(),
+            only_by_proxy=ports.network is Network.PROXY,
             share_name=ports.hypervisor.features.share_name,
             public_host_keys=ports.hypervisor.features.public_host_keys,
             claude_version=ports.hypervisor.features.claude_version,

@@ -235,3 +235,7 @@ async def test_a_remote_is_told_if_there_is_one(world: World) -> None:
     assert await world.git.remote(repository) is None
     world.remote(at, "git@github.com:acme/app.git")
     assert await world.git.remote(repository) == Remote("origin", "git@github.com:acme/app.git")
+
+
+async def test_a_repository_without_remotes_has_no_urls(world: World) -> None:
+    assert await world.git.urls_of_remotes(world.repository("repo")) == ()

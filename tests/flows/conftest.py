@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -20,11 +21,18 @@ from tachikoma.credentials.waterfall import Waterfall
 from tachikoma.host.clock import SystemClock
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Endpoint
+from tachikoma.proxy.api import Api as ApiCalls
+from tachikoma.proxy.conversation import Limits, Parts
+from tachikoma.proxy.egress import Address
+from tachikoma.proxy.groups import Groups
 from tachikoma.proxy.ledger import RequestLedger
+from tachikoma.proxy.policies import Policies
 from tachikoma.proxy.route import token_hash
-from tachikoma.proxy.server import Parts, ProxyServer
+from tachikoma.proxy.server import ProxyServer
+from tachikoma.proxy.spending import Spending
 from tachikoma.proxy.tenants import TenantBook
 from tachikoma.proxy.upstream import Upstream
+from tachikoma.proxy.usage import UsageBook
 from tachikoma.state.json_file import JsonFileStore
 from tachikoma.state.port import VmRecord
 
@@ -66,6 +74,8 @@ class World:
     source: MemorySource
     store: JsonFileStore
     requests: Path
+    names: dict[str, list[Address]]
+    settings: Path
 
     @property
     def url(self) -> str:
@@ -99,7 +109,13 @@ async def listening(handler: Handler) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def the_world(tmp_path: Path, *, base: str | None = None) -> AsyncIterator[World]:
+async def the_world(
+    tmp_path: Path,
+    *,
+    base: str | None = None,
+    limits: Limits | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[World]:
     clock = SystemClock()
     state = tmp_path / "state.json"
     store = JsonFileStore(file=state, locks=tmp_path / "locks", clock=clock)
@@ -108,25 +124,47 @@ async def the_world(tmp_path: Path, *, base: str | None = None) -> AsyncIterator
     source = MemorySource(credential=API_KEY)
     api = Api()
     requests = tmp_path / "logs" / "requests.jsonl"
+    book = UsageBook(tmp_path / "usage.sqlite")
+    names: dict[str, list[Address]] = {}
     async with contextlib.AsyncExitStack() as stack:
         if base is None:
             base = await stack.enter_async_context(listening(api.answer))
         api.base = base
-        upstream = Upstream(base=api.base, environment={}, clock=clock)
+        upstream = await stack.enter_async_context(Upstream(base=api.base, environment=environment))
+        spending = Spending(book)
+        policies = Policies(
+            upstream=api.base,
+            settings_file=tmp_path / "config.toml",
+            tenants=TenantBook(store=store, file=state),
+            spending=spending,
+            groups=Groups(environment={}, home=tmp_path, root=tmp_path),
+            applied=lambda _settings: None,
+        )
+        waterfall = Waterfall(sources=[source], ttl_s=300, clock=clock)
+        calls = ApiCalls(credentials=waterfall, upstream=upstream, clock=clock, spent=spending.add)
         parts = Parts(
-            credentials=Waterfall(sources=[source], ttl_s=300, clock=clock),
-            tenants=TenantBook(store=store, file=state).tenants,
-            upstream=await stack.enter_async_context(upstream),
-            ledger=stack.enter_context(RequestLedger(file=requests)),
+            policy=policies.current,
+            outward=policies.outward,
+            api=calls,
+            resolve=lambda host: _resolved(names, host),
+            ledger=stack.enter_context(RequestLedger(file=requests, usage=book)),
             clock=clock,
             on_health=_nothing,
+            limits=limits or Limits(),
         )
         proxy = ProxyServer(
             endpoint=Endpoint("127.0.0.1", 0), instance="0123abcd", drain_s=0.2, parts=parts
         )
         await stack.enter_async_context(proxy)
         client = await stack.enter_async_context(aiohttp.ClientSession())
-        yield World(api, proxy, client, source, store, requests)
+        yield World(api, proxy, client, source, store, requests, names, tmp_path / "config.toml")
+
+
+async def _resolved(names: dict[str, list[Address]], host: str) -> list[Address]:
+    """The name system of the tests."""
+    if host not in names:
+        raise OSError(f"{host}: no such name")
+    return names[host]
 
 
 async def _nothing() -> None:

@@ -415,3 +415,37 @@ async def test_the_next_proxy_starts_while_the_last_lets_its_requests_finish(pla
 async def text_of(asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> str:
     async with asked as answer:
         return await answer.text()
+
+
+async def test_settings_are_read_again_when_asked_for(plan: Plan, control: ProxyControl) -> None:
+    assert not await control.reload()
+    await control.ensure(silent)
+    pid = pid_of(plan)
+    assert await control.reload()
+    async for _ in attempts(SystemClock(), deadline_s=DEADLINE_S):
+        if "the settings were read again" in plan.log_file.read_text():
+            break
+    assert "the settings were read again" in plan.log_file.read_text()
+    assert pid_of(plan) == pid
+    assert (await control.status()).running
+
+
+TALKS = """
+import sys
+from pathlib import Path
+from tachikoma.proxy.rotation import keep_output_small
+
+for word in ("first", "second"):
+    print(word * 100, flush=True)
+    keep_output_small(Path(sys.argv[1]), largest=200)
+print("last", flush=True)
+"""
+
+
+async def test_the_log_of_a_running_proxy_is_rotated_under_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    pid = process.detach([sys.executable, "-c", TALKS, str(log)], log=log)
+    await until_gone(pid)
+    assert log.read_text() == "last\n"
+    assert log.with_name("log.1").read_text() == "second" * 100 + "\n"
+    assert log.with_name("log.2").read_text() == "first" * 100 + "\n"

@@ -13,6 +13,19 @@ LONGEST = 500
 
 WITHOUT_A_TEST_OF_THEIR_OWN: dict[str, str] = {
     "demo/play.py": "it takes a real VM from beginning to end: tests/live/test_demo.py drives it",
+    **dict.fromkeys(
+        (
+            "proxy/api.py",
+            "proxy/conversation.py",
+            "proxy/download.py",
+            "proxy/exchange.py",
+            "proxy/outlets.py",
+            "proxy/tunnel.py",
+            "proxy/upload.py",
+            "proxy/wire.py",
+        ),
+        "it is sockets from end to end: tests/flows/test_prox*.py drive it over real ones",
+    ),
 }
 """Modules with logic that no unit test mirrors, each with the reason."""
 

@@ -12,9 +12,12 @@ from tachikoma.cli.completing import vms
 from tachikoma.cli.door import Door
 from tachikoma.cli.host_summary import HostSummary, summarise
 from tachikoma.cli.render import state_looks
+from tachikoma.cli.spent import Spent
 from tachikoma.cli.verb import Verb
 from tachikoma.model.errors import GitError, VmNotFoundError
-from tachikoma.vm.requests import StatusOutcome, StatusRequest, Target
+from tachikoma.proxy.prices import parse_prices
+from tachikoma.proxy.spending import Budget
+from tachikoma.vm.requests import StatusOutcome, StatusRequest, Target, VmReport
 
 _EXAMPLES = """\b
 Examples:
@@ -34,6 +37,9 @@ def command(door: Door, *, name: str | None) -> int:
     outcome, why, host = door.run(lambda _: _look(door, name))
     data: encode.Data = {"vm": None if outcome is None else encode.status(outcome)}
     lines = door.screen.wrapped(why) if outcome is None else _vm_lines(door, outcome)
+    if outcome is not None and (spent := _spent(door, outcome.vm)) is not None:
+        data["usage"] = spent.data()
+        lines += _rows([("usage", spent.told())])
     if host is not None:
         data["host"] = host.data()
         lines += ["", door.screen.style("this host", "bold"), *_rows(host.rows())]
@@ -84,6 +90,16 @@ def _vm_lines(door: Door, outcome: StatusOutcome) -> list[str]:
     ]
     head = f"{style(vm.name, 'bold')}  {style(shown, *state_looks(state))}"
     return [head, *_rows(rows)]
+
+
+def _spent(door: Door, vm: VmReport) -> Spent | None:
+    """Say what the VM's model calls took; None where it has no budget and made none."""
+    settings = door.runtime.settings
+    budget = Budget(settings.budget_usd, settings.budget_tokens)
+    sums = door.runtime.usage_book.of_vm(vm.name, since=vm.created or 0.0)
+    if not sums and budget == Budget():
+        return None
+    return Spent(sums, budget, parse_prices(settings.prices))
 
 
 def _root(git_dir: Path | None) -> Path | None:

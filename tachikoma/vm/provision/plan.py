@@ -71,13 +71,18 @@ _GITHUB = """\
 """  # noqa: E501 - one value of git's
 
 
+_WAY_OUT = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+"""Where programs look for a proxy; the VM's token in it says whose request it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """All that a plan depends on, apart from the token.
 
     ``mounts`` are (tag, host path) as the VM was started with. ``identity`` is the user's git
-    name and e-mail. ``proxy_url`` is "" for a VM without the proxy. ``project`` is the repository's
-    root, by which Claude Code knows all its worktrees; ``luggage`` what the VM gets of the user's.
+    name and e-mail. ``proxy_url`` is "" for a VM without the proxy; with ``only_by_proxy`` it is
+    the VM's way to other hosts too. ``project`` is the repository's root, by which Claude Code
+    knows all its worktrees; ``luggage`` what the VM gets of the user's.
     ``share_name`` is where in the root of a share's mount its directory is ("": it is the root).
     ``public_host_keys`` asks for SSH host keys of this VM's own in place of those that the image
     came with, and ``claude_version`` for that Claude Code if the image has none.
@@ -94,6 +99,7 @@ class Site:
     claude_flags: tuple[str, ...]
     project: Path
     luggage: Luggage = field(default_factory=Luggage)
+    only_by_proxy: bool = False
     share_name: str = ""
     public_host_keys: bool = False
     claude_version: str = ""
@@ -193,9 +199,14 @@ def _environment(site: Site, token: str) -> str:
         variables |= {
             "ANTHROPIC_BASE_URL": site.proxy_url,
             "ANTHROPIC_API_KEY": token,
-            "NO_PROXY": host,
-            "no_proxy": host,
+            "NO_PROXY": f"{host},localhost,127.0.0.1,::1",
+            "no_proxy": f"{host},localhost,127.0.0.1,::1",
         }
+        if site.only_by_proxy:
+            # Set whatever is allowed at the moment: that may change while the VM runs, and a
+            # refusal that says why is better than a name that nobody resolves.
+            way_out = f"http://vm:{token}@{site.proxy_url.removeprefix('http://')}"
+            variables |= dict.fromkeys(_WAY_OUT, way_out)
     exports = (f"export {key}={shlex.quote(text)}\n" for key, text in variables.items())
     return "".join(exports) + _START.format(worktree=shlex.quote(str(site.worktree)))
 

@@ -31,6 +31,7 @@ from tachikoma.model.names import VmName
 from tachikoma.model.settings import Settings
 from tachikoma.model.vm import Endpoint
 from tachikoma.proxy.control import ProxyStatus
+from tachikoma.proxy.groups import Groups
 from tachikoma.runtime import Runtime
 from tachikoma.ssh.memory_forwards import MemoryForwards
 from tachikoma.ssh.port import Forwards, Login, Shell
@@ -182,6 +183,10 @@ class SyntheticRuntime(Runtime):
         return self._line.engine
 
     @cached_property
+    def egress_groups(self) -> Groups:
+        return ScriptedGroups(self._line)
+
+    @cached_property
     def gateway(self) -> Gateway:
         return StandingGateway()
 
@@ -214,6 +219,17 @@ class SyntheticRuntime(Runtime):
             upstream="https://api.example",
             since=self.clock.now(),
         )
+
+
+class ScriptedGroups(Groups):
+    """Says what the line's ``groups`` say."""
+
+    def __init__(self, line: CommandLine) -> None:
+        super().__init__(environment={}, home=line.home)
+        self._line = line
+
+    async def hosts(self, group: str) -> tuple[str, ...]:
+        return self._line.groups.get(group, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +289,7 @@ class CommandLine:
         self.engine_parts: list[Check] = []
         self.missing: set[str] = set()
         self.unknown_to_the_proxy: list[str] = []
+        self.groups: dict[str, tuple[str, ...]] = {}
         self.credential_findings = [
             Finding("ANTHROPIC_API_KEY", Credential(Kind.API_KEY, SECRET, "ANTHROPIC_API_KEY"))
         ]

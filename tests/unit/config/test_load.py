@@ -114,6 +114,10 @@ hypervisor = "synthetic"
 network = "open"
 instant_spawn = false
 strict_secrets = true
+egress_allow = ["@pip", "*.example.com", "build.example:8443", "10.1.2.3", "[fd00::1]:80"]
+budget_usd = 2
+budget_tokens = 1000
+prices = ["claude-a-* 3 15", "* 1.5 2 0.1 0.25"]
 """
 
 
@@ -150,6 +154,16 @@ def test_the_user_may_set_every_key(place: Place) -> None:
             network="open",
             instant_spawn=False,
             strict_secrets=True,
+            egress_allow=(
+                "@pip",
+                "*.example.com",
+                "build.example:8443",
+                "10.1.2.3",
+                "[fd00::1]:80",
+            ),
+            budget_usd=2.0,
+            budget_tokens=1000,
+            prices=("claude-a-* 3 15", "* 1.5 2 0.1 0.25"),
             explicit=frozenset(keys),
         ),
         sources=dict.fromkeys(keys, str(place.global_file)),

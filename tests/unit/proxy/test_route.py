@@ -1,25 +1,32 @@
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tachikoma.model.names import VmName
+from tachikoma.proxy.egress import Egress, rules
 from tachikoma.proxy.route import (
     Deny,
+    Fetch,
     Forward,
     Health,
     Hello,
     Policy,
     RequestHead,
     Route,
+    Tenant,
+    Tunnel,
     route,
     token_hash,
 )
 
 UPSTREAM = "https://api.example"
-VM = VmName("tachikoma-repo-main")
-OTHER = VmName("tachikoma-repo-other")
+VM = Tenant(VmName("tachikoma-repo-main"))
+OTHER = Tenant(VmName("tachikoma-repo-other"))
 POLICY = Policy(UPSTREAM, {token_hash("other"): OTHER, token_hash("token"): VM})
 KEY = (("x-api-key", "token"),)
 
@@ -67,8 +74,8 @@ def test_the_api_is_forwarded_with_path_and_query_as_they_are(method: str, targe
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
-        ("CONNECT", "api.anthropic.com:443", 405),
-        ("CONNECT", "/v1/messages", 405),
+        ("CONNECT", "api.anthropic.com:443", 400),
+        ("CONNECT", "/v1/messages", 400),
         ("GET", "http://api.anthropic.com/v1/models", 400),
         ("GET", "https://169.254.169.254/", 400),
         ("GET", "ftp://x/v1/models", 400),
@@ -149,7 +156,7 @@ def test_all_else_is_refused_even_with_a_live_token(method: str, target: str, st
         ((("x-api-key", "token"), ("Authorization", "Bearer wrong")), VM),
     ],
 )
-def test_a_live_token_tells_which_vm_asks(headers: tuple[tuple[str, str], ...], vm: VmName) -> None:
+def test_a_live_token_tells_which_vm_asks(headers: tuple[tuple[str, str], ...], vm: Tenant) -> None:
     assert asked("GET", "/v1/models", headers) == Forward(f"{UPSTREAM}/v1/models", vm)
 
 
@@ -184,7 +191,7 @@ def test_without_a_live_token_the_answer_is_401_at_once(
     refused = asked("POST", "/v1/messages", headers)
     assert isinstance(refused, Deny)
     assert (refused.status, refused.kind) == (401, "authentication_error")
-    assert (refused.retry, refused.vm) == (False, None)
+    assert (refused.retry, refused.tenant) == (False, None)
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\0b", "ä", "\udc80", "\x1b[0m"])
@@ -209,7 +216,7 @@ def test_nobody_passes_when_there_is_no_vm() -> None:
 def test_a_refused_method_still_tells_whose_it_was() -> None:
     refused = asked("TRACE", "/v1/models")
     assert isinstance(refused, Deny)
-    assert refused.vm == VM
+    assert refused.tenant == VM
 
 
 PIECES = ["/v1", "/", "..", ".", "%2e", "\\", "//", "@", ":", "evil.example", "?", "#", "a", "\n"]
@@ -228,8 +235,139 @@ def test_whatever_the_target_only_the_upstreams_v1_is_reached(target: str) -> No
         assert decision.url.isprintable()
 
 
-@given(st.text(), st.text(), st.text())
-def test_no_guessed_token_opens(method: str, name: str, value: str) -> None:
-    if value.strip() not in {"token", "other"}:
-        headers = (("x-api-key", value), (name, value))
-        assert not isinstance(asked(method, "/v1/messages", headers), Forward)
+TOKENS = st.text(st.characters(codec="ascii", categories=("L", "N")), max_size=10)
+
+
+@given(TOKENS, st.text(), st.text())
+def test_no_guessed_token_opens(value: str, name: str, more: str) -> None:
+    if not {value, more.strip()} & {"token", "other"}:
+        headers = (("x-api-key", value), (name, more))
+        assert not isinstance(asked("POST", "/v1/messages", headers), Forward)
+
+
+# Budgets
+
+
+def test_a_vm_without_budget_makes_no_model_call_and_can_still_count_and_read() -> None:
+    policy = Policy(UPSTREAM, POLICY.tenants, {VM.vm: "used up"})
+    refused = route(RequestHead("POST", "/v1/messages?beta=true", KEY), policy)
+    assert refused == Deny(403, "permission_error", "used up", tenant=VM)
+    for method, target in (("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models")):
+        assert isinstance(route(RequestHead(method, target, KEY), policy), Forward)
+    other = (("x-api-key", "other"),)
+    assert isinstance(route(RequestHead("POST", "/v1/messages", other), policy), Forward)
+
+
+# Other hosts
+
+
+def basic(token: str, user: str = "vm") -> tuple[str, str]:
+    word = base64.b64encode(f"{user}:{token}".encode()).decode()
+    return ("Proxy-Authorization", f"Basic {word}")
+
+
+def let_out(
+    method: str, target: str, *rules_: str, headers: tuple[tuple[str, str], ...] = (basic("token"),)
+) -> Route:
+    tenant = replace(VM, egress=Egress(rules(rules_)))
+    authority = target.removeprefix("http://").partition("/")[0].partition("?")[0]
+    policy = Policy(UPSTREAM, {token_hash("token"): tenant})
+    given = (("Host", authority), *headers) if "Host" not in dict(headers) else headers
+    decision = route(RequestHead(method, target, given), policy)
+    if isinstance(decision, Tunnel | Fetch):
+        assert decision.tenant is tenant
+    return decision
+
+
+def test_by_default_no_host_is_reached() -> None:
+    for method, target in (("CONNECT", "example.com:443"), ("GET", "http://example.com/")):
+        refused = let_out(method, target)
+        assert isinstance(refused, Deny)
+        assert (refused.status, refused.retry) == (403, False)
+        assert "not allowed for this VM" in refused.why
+        assert refused.tenant is not None
+
+
+@pytest.mark.parametrize(
+    ("target", "rule", "host", "port"),
+    [
+        ("example.com:443", "example.com", "example.com", 443),
+        ("example.com:80", "example.com", "example.com", 80),
+        ("EXAMPLE.com.:443", "example.com", "example.com", 443),
+        ("a.b.example.com:443", "*.example.com", "a.b.example.com", 443),
+        ("example.com:8443", "example.com:8443", "example.com", 8443),
+        ("10.1.2.3:443", "10.1.2.3", "10.1.2.3", 443),
+        ("[fd00:0::1]:443", "fd00::1", "fd00::1", 443),
+        ("xn--mnchen-3ya.example:443", "münchen.example", "xn--mnchen-3ya.example", 443),
+    ],
+)
+def test_an_allowed_host_gets_a_tunnel(target: str, rule: str, host: str, port: int) -> None:
+    decision = let_out("CONNECT", target, rule)
+    assert isinstance(decision, Tunnel)
+    assert (decision.host, decision.port) == (host, port)
+
+
+@pytest.mark.parametrize(
+    ("target", "port", "path"),
+    [
+        ("http://example.com/a?b=%2f", 80, "/a?b=%2f"),
+        ("http://example.com", 80, "/"),
+        ("http://example.com?q", 80, "/?q"),
+        ("HTTP://example.com:80/", 80, "/"),
+        ("http://example.com:443/x", 443, "/x"),
+    ],
+)
+def test_an_allowed_host_is_asked_in_plain_http(target: str, port: int, path: str) -> None:
+    headers = (("Host", "example.com"), basic("token"))
+    decision = let_out("GET", target, "example.com", headers=headers)
+    assert isinstance(decision, Fetch)
+    assert (decision.host, decision.port, decision.target) == ("example.com", port, path)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (("Proxy-Authorization", "Basic"),),
+        (("Proxy-Authorization", "Basic !!!!"),),
+        (("Proxy-Authorization", "Basic dG9rZW4="),),
+        (("Proxy-Authorization", "token"),),
+        (("x-api-key", "token"),),
+        (("Authorization", "Bearer token"),),
+        (basic("wrong"),),
+        (basic("", "token"),),
+        (basic("token"), basic("token")),
+        (basic("token:"),),
+    ],
+)
+def test_without_its_token_in_the_proxy_url_a_vm_gets_nowhere(
+    headers: tuple[tuple[str, str], ...],
+) -> None:
+    refused = let_out("CONNECT", "example.com:443", "example.com", headers=headers)
+    assert isinstance(refused, Deny)
+    assert (refused.status, refused.retry) == (407, False)
+
+
+def test_a_token_as_bearer_opens_too() -> None:
+    bearer = (("Proxy-Authorization", "Bearer token"),)
+    assert isinstance(let_out("CONNECT", "example.com:443", "example.com", headers=bearer), Tunnel)
+
+
+HOSTS = st.one_of(
+    st.sampled_from(["localhost", "127.1", "0x7f.1", "[::1]", "169.254.169.254", "a.example.com"]),
+    st.text(st.sampled_from("0123456789abcdefx.:[]%@/-*_\\"), max_size=24),
+    st.ip_addresses().map(lambda ip: f"[{ip}]" if ip.version == 6 else str(ip)),
+)
+SOME = ("example.com", "*.example.com", "10.0.0.1", "93.184.216.34")
+
+
+@given(HOSTS, st.sampled_from(["", ":443", ":80", ":22", ":0443", ":", ":99999"]))
+def test_whatever_is_named_only_what_is_allowed_is_let_out(host: str, port: str) -> None:
+    for method, target in (("CONNECT", f"{host}{port}"), ("GET", f"http://{host}{port}/x")):
+        decision = let_out(method, target, *SOME)
+        if isinstance(decision, Tunnel | Fetch):
+            below = decision.host.endswith(".example.com")
+            assert below or decision.host in {"example.com", "10.0.0.1", "93.184.216.34"}
+            assert decision.port in {80, 443}
+        else:
+            assert isinstance(decision, Deny)

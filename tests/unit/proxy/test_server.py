@@ -11,9 +11,12 @@ from tachikoma.credentials.waterfall import Waterfall
 from tachikoma.host.clock import FakeClock
 from tachikoma.model.errors import ProxyError, ProxyPortError
 from tachikoma.model.vm import Endpoint
+from tachikoma.proxy.api import Api
+from tachikoma.proxy.conversation import Parts
+from tachikoma.proxy.egress import Address
 from tachikoma.proxy.ledger import RequestLedger
-from tachikoma.proxy.server import Parts, ProxyServer
-from tachikoma.proxy.tenants import Tenants
+from tachikoma.proxy.route import Policy
+from tachikoma.proxy.server import ProxyServer
 from tachikoma.proxy.upstream import Upstream
 
 
@@ -21,18 +24,27 @@ async def _nothing() -> None:
     pass
 
 
-async def _nobody() -> Tenants | None:
-    return {}
+async def _nobody() -> Policy:
+    return Policy("http://127.0.0.1:1", {})
+
+
+async def _nowhere(host: str) -> list[Address]:
+    raise OSError(host)
 
 
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     clock = FakeClock()
-    upstream = Upstream(base="http://127.0.0.1:1", environment={}, clock=clock)
+    waterfall = Waterfall(sources=[MemorySource()], ttl_s=1, clock=clock)
     with RequestLedger(file=tmp_path / "requests.jsonl") as ledger:
-        async with upstream:
-            waterfall = Waterfall(sources=[MemorySource()], ttl_s=1, clock=clock)
-            yield Parts(waterfall, _nobody, upstream, ledger, clock, _nothing)
+        async with Upstream(base="http://127.0.0.1:1", environment={}) as upstream:
+            api = Api(
+                credentials=waterfall,
+                upstream=upstream,
+                clock=clock,
+                spent=lambda _tenant, _model, _tokens: None,
+            )
+            yield Parts(_nobody, _nobody, api, _nowhere, ledger, clock, _nothing)
 
 
 def server(host: str, port: int, parts: Parts) -> ProxyServer:

@@ -64,6 +64,7 @@ def test_the_digest_can_be_told_from_the_hash_of_the_token() -> None:
         replace(SITE, public_host_keys=True),
         replace(SITE, claude_version="2.1.300"),
         replace(SITE, claude_flags=("--verbose",)),
+        replace(SITE, only_by_proxy=True),
         replace(SITE, mounts=SITE.mounts[:1]),
         replace(SITE, project=Path("/x")),
         replace(SITE, luggage=Luggage(variables=(Variable("A", "b"),))),
@@ -82,8 +83,18 @@ def test_the_plan_carries_its_digest_and_token() -> None:
     assert plan["digest"] == make_plan(SITE, token=token, now=0.0).digest
     assert "export ANTHROPIC_API_KEY=tachikoma-0123456789abcdefghijkl\n" in plan["environment"]
     assert "export ANTHROPIC_BASE_URL=http://10.0.2.100:19280\n" in plan["environment"]
-    assert "export NO_PROXY=10.0.2.100\n" in plan["environment"]
+    assert "export NO_PROXY=10.0.2.100,localhost,127.0.0.1,::1\n" in plan["environment"]
+    assert "HTTPS_PROXY" not in plan["environment"]
     assert plan["first_run"]["customApiKeyResponses"]["approved"] == ["23456789abcdefghijkl"]
+
+
+def test_a_vm_that_reaches_nothing_else_is_sent_through_the_proxy_with_its_token() -> None:
+    plan = sent(replace(SITE, only_by_proxy=True), "secret-token")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        line = f"export {name}=http://vm:secret-token@10.0.2.100:19280\n"
+        assert line in plan["environment"]
+    without = sent(replace(SITE, only_by_proxy=True, proxy_url=""), "")
+    assert "HTTPS_PROXY" not in without["environment"]
 
 
 def test_the_token_is_in_no_argument_list() -> None:
