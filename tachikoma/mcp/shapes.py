@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tachikoma.git.remotes import shown
 from tachikoma.model.vm import Endpoint
+from tachikoma.proxy.meter import Tokens
+from tachikoma.proxy.usage import Total
 from tachikoma.vm.proposing import ProposeOutcome
 from tachikoma.vm.requests import (
     DestroyOutcome,
@@ -181,6 +183,34 @@ class Halted(Shape):
     def of(cls, outcome: HaltOutcome) -> Halted:
         """Give the outcome of a halt."""
         return cls(name=outcome.name, branch=outcome.branch, was_running=outcome.was_running)
+
+
+class Usage(Shape):
+    """What the model calls of a VM took. ``usd`` leaves out ``calls_without_price``."""
+
+    name: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cache_write_tokens: int
+    cache_read_tokens: int
+    usd: float
+    calls_without_price: int
+
+    @classmethod
+    def of(cls, name: str, total: Total | None) -> Usage:
+        """Give an account; None where there was no call."""
+        tokens = Tokens() if total is None else total.tokens
+        return cls(
+            name=name,
+            calls=0 if total is None else total.calls,
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+            cache_write_tokens=tokens.cache_write,
+            cache_read_tokens=tokens.cache_read,
+            usd=0.0 if total is None else round(total.usd, 6),
+            calls_without_price=0 if total is None else total.unpriced,
+        )
 
 
 class Destroyed(Shape):

@@ -98,6 +98,7 @@ TOOLS = {
         ),
         Tool("pr", "Open a pull request", tools.pr, idempotent=True, open_world=True),
         Tool("logs", "Read the logs of a VM", tools.logs, reads_only=True),
+        Tool("usage", "What a VM's model calls took", tools.usage, reads_only=True),
         Tool("read_file", "Read a file in a VM", tools.read_file, reads_only=True),
         Tool(
             "write_file", "Write a file in a VM", tools.write_file, destroys=True, idempotent=True

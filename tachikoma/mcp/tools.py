@@ -4,6 +4,7 @@ docstring is what a model reads about it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from typing import Annotated, Literal
@@ -28,6 +29,7 @@ from tachikoma.mcp.shapes import (
     Ran,
     Saved,
     Spawned,
+    Usage,
     Vm,
     Vms,
 )
@@ -281,6 +283,20 @@ async def logs(
             if source in (None, each.name)
         ],
     )
+
+
+async def usage(call: Call, *, vm_name: Name, cwd: Cwd = None) -> Usage:
+    """Show what the model calls of a VM took since it was made: tokens, and their cost by the
+    user's price table.
+    """
+    from tachikoma.proxy.prices import parse_prices  # the server does not wait for them to load
+    from tachikoma.proxy.usage import totals
+
+    runtime, target = await call.desk.vm(vm_name, cwd)
+    vm = (await runtime.orchestrator.status(StatusRequest(target), call.report)).vm
+    sums = await asyncio.to_thread(runtime.usage_book.of_vm, vm.name, since=vm.created or 0.0)
+    found = totals(sums, parse_prices(runtime.settings.prices))
+    return Usage.of(vm.name, found[0] if found else None)
 
 
 async def read_file(

@@ -203,6 +203,7 @@ def test_the_official_inspector_uses_every_tool_and_meets_clear_errors(
             "seen": two.submit(call, "status", "vm_name=main"),
             "wrote": two.submit(call, "write_file", "vm_name=main", "path=a", "content=b"),
             "saved": two.submit(call, "checkpoint", "vm_name=main", "action=save", "label=before"),
+            "usage": two.submit(call, "usage", "vm_name=main"),
             "logs": two.submit(call, "logs", "vm_name=main", "lines=5"),
             "resources": two.submit(inspector, "--method", "resources/list"),
             "read": two.submit(inspector, "--method", "resources/read", "--uri", "tachikoma://vms"),
@@ -216,6 +217,7 @@ def test_the_official_inspector_uses_every_tool_and_meets_clear_errors(
     assert [vm["name"] for vm in told["vms"]["vms"]] == [NAME]
     assert told["seen"]["worktree"] == str(app)
     assert told["wrote"]["size"] == 1
+    assert told["usage"]["calls"] == 0
     assert [each["label"] for each in told["saved"]["checkpoints"]] == ["before"]
     assert len(told["resources"]["resources"]) == 2
     assert NAME in told["read"]["contents"][0]["text"]

@@ -49,6 +49,7 @@ async def test_a_server_for_one_repository_cannot_be_talked_into_another_ones_vm
             ("destroy", {"force": True}),
             ("checkpoint", {"action": "restore", "label": "x", "force": True}),
             ("logs", {}),
+            ("usage", {}),
             ("read_file", {"path": "/etc/passwd"}),
             ("write_file", {"path": "x", "content": ""}),
         ):

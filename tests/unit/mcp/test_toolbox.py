@@ -22,6 +22,7 @@ NAMES = [
     "checkpoint",
     "pr",
     "logs",
+    "usage",
     "read_file",
     "write_file",
 ]
@@ -79,6 +80,7 @@ def test_spawn_demands_cwd_and_the_others_the_vm() -> None:
         ("checkpoint", (False, True, False, False)),
         ("pr", (False, False, True, True)),
         ("logs", (True, False, True, False)),
+        ("usage", (True, False, True, False)),
         ("read_file", (True, False, True, False)),
         ("write_file", (False, True, True, False)),
     ],
@@ -107,6 +109,7 @@ async def test_what_a_tool_gives_is_what_its_schema_says(line: CommandLine) -> N
         ("checkpoint", {"vm_name": NAME, "action": "save", "label": "x"}),
         ("read_file", {"vm_name": NAME, "path": "x"}),
         ("logs", {"vm_name": NAME}),
+        ("usage", {"vm_name": NAME}),
         ("pr", {"cwd": CWD, "vm_name": "work"}),
         ("halt", {"vm_name": NAME}),
         ("destroy", {"vm_name": NAME, "force": True}),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ import pytest
 
 from tachikoma.git.port import Commit
 from tachikoma.mcp.guest_files import READ, WRITE
+from tachikoma.proxy.meter import Tokens
+from tachikoma.proxy.usage import Call, UsageBook
 from tests.unit.cli.stand import CommandLine
 from tests.unit.mcp.stand import CWD, NAME, Agent, connected, says
 
@@ -246,3 +249,27 @@ async def test_where_a_branch_would_go_is_asked_if_nobody_vouches_for_it(line: C
     async with connected(line, answer=yes, asked=asked) as agent:
         assert (await agent.use("pr", cwd=CWD, vm_name="work"))["ended"] == "opened"
     assert asked == ["Push to git@github.com:acme/box.git?"]
+
+
+async def test_what_the_model_calls_of_a_vm_took_is_told(line: CommandLine) -> None:
+    config = line.home / ".config" / "tachikoma"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "config.toml").write_text('prices = ["model-a 3 15"]\n')
+    async with connected(line) as agent:
+        await spawned(agent)
+        before = Call(line.clock.now() - 1e6, NAME, "main", "model-a", Tokens(1))
+        now = [
+            Call(line.clock.now() + 1, NAME, "main", model, Tokens(1000, 200, 30, 4000))
+            for model in ("model-a", "model-b")
+        ]
+        await asyncio.to_thread(UsageBook(config / "usage.sqlite").add, [before, *now])
+        assert await agent.use("usage", vm_name=NAME) == {
+            "name": NAME,
+            "calls": 2,
+            "input_tokens": 2000,
+            "output_tokens": 400,
+            "cache_write_tokens": 60,
+            "cache_read_tokens": 8000,
+            "usd": pytest.approx(0.0073, abs=0.002),
+            "calls_without_price": 1,
+        }
