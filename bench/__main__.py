@@ -21,7 +21,8 @@ GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "proxy_first_byte/direct": first_byte.figures,
     "proxy_added_ms proxy_rps/nginx_1k _100k _5m": proxying.figures,
     "proxy_cpu_s_per_1000_events": streams.figures,
-    "cold_spawn/bare_boot provision_round_trips": spawn.figures,
+    "cold_spawn/bare_boot warm_spawn/cold_spawn warm_spawn/bare_restore"
+    " provision_round_trips": spawn.figures,
 }
 
 

@@ -1,8 +1,11 @@
-"""How long a new branch takes to its ready VM, against the bare engine booting the same image.
+"""How long a new branch takes to its ready VM, cold and from a snapshot.
 
-The reference is QEMU as one would start it by hand: the same image, processors, memory and
-accelerator, and nothing else; it ends at the first line of the SSH server. The subject is
-``tachikoma spawn`` for a branch that has neither worktree nor VM, until it comes back.
+The subject is ``tachikoma spawn`` for a branch that has neither worktree nor VM, until it comes
+back. The reference of a cold one is QEMU as one would start it by hand: the same image, processors,
+memory and accelerator, and nothing else, up to the first line of the SSH server. That of a warm
+one is the cold one, and the restore of the same snapshot by plain QEMU commands: a sparse copy of
+the memory, a disk over that of the snapshot, QEMU, the state, ``cont``, and the answer of the
+guest's agent, without any share.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.figure import Figure, free_port, ratio
+from bench.restore import bare_restore, machine_of, newest
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.host.environ import current
 from tachikoma.host.paths import paths_from
@@ -45,6 +49,8 @@ _CPUS, _MEMORY_MIB = 2, 1024
 _BOOT_S = 180.0
 _BANNER_S = 1.0
 _QUICK_S = 60.0
+_IDLE_S = 10.0
+_MIB = 1 << 20
 
 
 async def figures() -> AsyncIterator[Figure]:
@@ -54,8 +60,13 @@ async def figures() -> AsyncIterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="tkb-") as base:
         place = await _Place.furnished(Path(base), data)
         try:
-            spawn, bare = place.spawn, place.bare_boot
-            yield await ratio("cold_spawn/bare_boot", spawn, bare, runs=_RUNS)
+            cold, warm = place.cold_spawn, place.warm_spawn
+            yield await ratio("cold_spawn/bare_boot", cold, place.bare_boot, runs=_RUNS)
+            await place.tachikoma("image", "warm")
+            yield await ratio("warm_spawn/cold_spawn", warm, cold, runs=_RUNS)
+            yield await ratio("warm_spawn/bare_restore", warm, place.bare_restore, runs=_RUNS)
+            for figure in await place.sizes():
+                yield figure
             yield await place.round_trips()
         finally:
             await place.tachikoma("proxy", "stop", check=False)
@@ -69,6 +80,11 @@ class _Place:
         self._home = base / "home"
         self._repository = self._home / "app"
         self._image = (data / "images" / IMAGE).resolve()
+        self._config = self._home / ".config" / "tachikoma" / "config.toml"
+        self._settings = (
+            f"vm_cpus = {_CPUS}\nvm_memory = {_MEMORY_MIB}\nboot_timeout_secs = {_BOOT_S:.0f}\n"
+            f"credential_proxy_port = {free_port()}\n"
+        )
         self._number = itertools.count()
         runtime = base / "run"
         runtime.mkdir(mode=0o700)
@@ -87,13 +103,8 @@ class _Place:
         kept = place._home / ".local" / "share" / "tachikoma"
         kept.mkdir(parents=True)
         (kept / "images").symlink_to(data / "images")
-        config = place._home / ".config" / "tachikoma"
-        config.mkdir(parents=True)
-        (config / "config.toml").write_text(
-            f"vm_cpus = {_CPUS}\nvm_memory = {_MEMORY_MIB}\nboot_timeout_secs = {_BOOT_S:.0f}\n"
-            f"credential_proxy_port = {free_port()}\n",
-            encoding="utf-8",
-        )
+        place._config.parent.mkdir(parents=True)
+        place._configure(instant_spawn=True)
         at = str(place._repository)
         who = ("-c", "user.name=bench", "-c", "user.email=bench@example.org")
         for argv in (
@@ -112,7 +123,22 @@ class _Place:
             check=check,
         )
 
-    async def spawn(self) -> float:
+    async def cold_spawn(self) -> float:
+        """Spawn a branch whose VM boots."""
+        self._configure(instant_spawn=False)
+        return await self._spawn()
+
+    async def warm_spawn(self) -> float:
+        """Spawn a branch whose VM goes on from the snapshot."""
+        self._configure(instant_spawn=True)
+        return await self._spawn()
+
+    def _configure(self, *, instant_spawn: bool) -> None:
+        word = "true" if instant_spawn else "false"
+        text = f"{self._settings}instant_spawn = {word}\n"
+        self._config.write_text(text, encoding="utf-8")
+
+    async def _spawn(self) -> float:
         """Spawn a branch that was never there; its VM is gone again afterwards."""
         branch = f"bench-{next(self._number)}"
         began = time.perf_counter()
@@ -143,6 +169,34 @@ class _Place:
         finally:
             end_process(pid, started=started, grace_s=0)
             overlay.unlink()
+
+    async def bare_restore(self) -> float:
+        """Go on from the snapshot by hand until the guest's agent answers."""
+        about = json.loads((self._image / ABOUT).read_bytes())
+        machine = machine_of(self._image, about["kernel_cmdline"], _CPUS, _MEMORY_MIB)
+        return await bare_restore(machine, self._base)
+
+    async def sizes(self) -> list[Figure]:
+        """Say what a snapshot, a fresh VM and an idle one take up."""
+        branch = f"bench-{next(self._number)}"
+        vms = self._home / ".local" / "share" / "tachikoma" / "vms"
+        try:
+            await self.tachikoma("spawn", branch, "--no-interactive")
+            (vm,) = vms.iterdir()
+            disk = sum(path.stat().st_blocks * 512 for path in vm.rglob("*"))
+            await asyncio.sleep(_IDLE_S)
+            running = json.loads((vm / "run.json").read_bytes())
+            processes = [running["qemu"], *running["daemons"]]
+            memory = sum(_resident(each["pid"]) for each in processes)
+        finally:
+            await self.tachikoma("destroy", branch, "--force", check=False)
+        saved = newest(self._image).size_bytes
+        size = f"of {_MEMORY_MIB} MiB"
+        return [
+            Figure("snapshot_mib", saved / _MIB, f"on disk, of a machine {size}"),
+            Figure("fresh_vm_disk_mib", disk / _MIB, "on disk, just spawned"),
+            Figure("idle_vm_memory_mib", memory / _MIB, f"QEMU and its daemons, {size}"),
+        ]
 
     async def _bare_argv(self, overlay: Path, port: int) -> list[str]:
         qemu = program(QEMU)
@@ -205,6 +259,14 @@ class _Counting(Qemu):
     ) -> GuestExit:
         self.count += self._provisioning
         return await super().execute(vm, command, on_output)
+
+
+def _resident(pid: int) -> int:
+    """Give the bytes of memory that a process takes up, what it shares counted by parts."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 async def _speaks_ssh(port: int) -> bool:

@@ -18,7 +18,7 @@ from tachikoma.host import process
 from tachikoma.host.clock import Clock, SystemClock
 from tachikoma.host.paths import Paths, paths_from, private_dir
 from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
-from tachikoma.model.errors import NotARepositoryError, UnsupportedError, UsageError
+from tachikoma.model.errors import NotARepositoryError, UsageError
 from tachikoma.model.settings import HypervisorChoice, Settings
 from tachikoma.model.vm import Endpoint
 from tachikoma.ssh.port import Forwards, NoForwards, Shell
@@ -34,8 +34,7 @@ if TYPE_CHECKING:  # each is loaded where it is made
     from tachikoma.credentials.waterfall import Waterfall
     from tachikoma.host.journal import FileJournal
     from tachikoma.hypervisor.synthetic import Synthetic
-    from tachikoma.hypervisor.tart.engine import Tart
-    from tachikoma.hypervisor.tart.program import Program as TartProgram
+    from tachikoma.hypervisor.tart.parts import TartParts
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
     from tachikoma.proxy.groups import Groups
@@ -200,7 +199,7 @@ class Runtime:
         if self.engine_name == "synthetic":
             return self._synthetic_engine
         if self.engine_name == "tart":
-            return self._tart
+            return self._tart.engine
         from tachikoma.hypervisor.qemu.engine import Qemu
         from tachikoma.vm.provision.plan import guest_script
 
@@ -218,9 +217,7 @@ class Runtime:
         if self.engine_name == "synthetic":
             return self._synthetic_engine
         if self.engine_name == "tart":
-            from tachikoma.hypervisor.tart.images import TartImages
-
-            return TartImages(program=self._tart_program, clock=self.clock)
+            return self._tart.images
         from tachikoma.hypervisor.qemu.images import DebianImages
 
         return DebianImages(
@@ -229,16 +226,11 @@ class Runtime:
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
-        """The checkpoints of the engine's VMs.
-
-        Raises:
-            UnsupportedError: the engine has none.
-        """
+        """The checkpoints of the engine's VMs."""
         if self.engine_name == "synthetic":
             return self._synthetic_engine
         if self.engine_name == "tart":
-            why = self.hypervisor.features.checkpoints.why
-            raise UnsupportedError("there are no checkpoints with this engine", hint=why)
+            return self._tart.checkpoints
         from tachikoma.hypervisor.qemu.checkpoints import QemuCheckpoints
 
         return QemuCheckpoints(data=self.paths.data, clock=self.clock)
@@ -248,37 +240,21 @@ class Runtime:
         if self.engine_name == "synthetic":
             return []
         if self.engine_name == "tart":
-            return await self._tart.checks()
+            return await self._tart.engine.checks()
         from tachikoma.hypervisor.qemu.probe import checks
 
         return await checks(self.paths.data / "kvm.json")
 
     @cached_property
-    def _tart(self) -> Tart:
-        from tachikoma.hypervisor.tart.addresses import LEASES, Addresses, reach
-        from tachikoma.hypervisor.tart.engine import Tart
-        from tachikoma.hypervisor.tart.records import Records
+    def _tart(self) -> TartParts:
+        from tachikoma.hypervisor.tart.parts import TartParts
 
-        addresses = Addresses(
-            program=self._tart_program,
-            port=self.settings.ssh_port,
-            leases=LEASES,
-            reach=reach,
-            now=self.clock.now,
-        )
-        return Tart(
-            program=self._tart_program,
-            records=Records(directory=self.paths.data / "tart"),
-            addresses=addresses,
+        return TartParts(
+            environ=dict(self.environ) | {"HOME": str(self.paths.home)},
+            data=self.paths.data / "tart",
+            ssh_port=self.settings.ssh_port,
             clock=self.clock,
         )
-
-    @cached_property
-    def _tart_program(self) -> TartProgram:
-        from tachikoma.hypervisor.tart.program import Processes, Program
-
-        environ = dict(self.environ) | {"HOME": str(self.paths.home)}
-        return Program(environ=environ, tool=Processes())
 
     @cached_property
     def _synthetic_engine(self) -> Synthetic:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from tachikoma.hypervisor.tart.output import Entry
 from tachikoma.model.errors import ImageError
-from tachikoma.model.names import PREFIX
+from tachikoma.model.names import PREFIX, VmName
 
+CHECKPOINT = "checkpoint."
+"""What the names of checkpoints begin with; no image is called so."""
 KNOWN = {
     name: f"ghcr.io/cirruslabs/{name}:latest" for name in ("ubuntu", "debian", "fedora", "rocky")
 }
@@ -46,13 +48,18 @@ def is_reference(name: str) -> bool:
 
 def source_of(image: str, entries: Sequence[Entry]) -> str | None:
     """Give what to clone for ``image`` among what is here: a local VM first; None if nothing."""
-    if image.startswith(PREFIX):
+    if image.startswith((PREFIX, CHECKPOINT)):
         return None
     local = {entry.name for entry in entries if not entry.remote}
     if image in local:
         return image
     cached = {entry.name for entry in entries if entry.remote}
     return reference(image) if is_reference(image) and reference(image) in cached else None
+
+
+def checkpoint_name(vm: VmName, label: str) -> VmName:
+    """Give the name that a checkpoint of ``vm`` has in Tart."""
+    return VmName(f"{CHECKPOINT}{vm}.{label}")
 
 
 def called(entry: Entry, entries: Sequence[Entry]) -> str:

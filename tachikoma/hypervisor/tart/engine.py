@@ -14,7 +14,7 @@ from tachikoma.hypervisor.port import OnOutput
 from tachikoma.hypervisor.qemu.images_claude import VERSION as CLAUDE_VERSION
 from tachikoma.hypervisor.tart import argv, guest_exec, probe
 from tachikoma.hypervisor.tart.addresses import Addresses
-from tachikoma.hypervisor.tart.catalogue import source_of
+from tachikoma.hypervisor.tart.catalogue import checkpoint_name, source_of
 from tachikoma.hypervisor.tart.output import decode_list
 from tachikoma.hypervisor.tart.power import Power
 from tachikoma.hypervisor.tart.program import Program
@@ -79,7 +79,7 @@ class Tart:
             instant_spawn=Feature(
                 available=False, why="Tart cannot start a Linux VM from a snapshot"
             ),
-            checkpoints=Feature(available=False, why="Tart keeps no earlier states of a VM's disk"),
+            checkpoints=Feature(available=True, why="of a VM that is stopped"),
             proxy_network=_AVAILABLE
             if process.which(_SOFTNET)
             else Feature(
@@ -219,6 +219,9 @@ class Tart:
         state = VmState.STOPPED if described is None else described.state
         if self._power.state(vm, state) is VmState.RUNNING:
             raise HypervisorError(f"the VM {vm} still runs", hint="stop it first: `tachikoma halt`")
+        for kept in self._records.kept(vm):
+            with contextlib.suppress(VmNotFoundError):
+                await self._program.text(argv.delete_argv(checkpoint_name(vm, kept.label)))
         await self._remove(vm)
         self._records.forget(vm)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tachikoma.host.clock import Clock
 from tachikoma.hypervisor.tart import argv
-from tachikoma.hypervisor.tart.catalogue import called, reference, source_of
+from tachikoma.hypervisor.tart.catalogue import CHECKPOINT, called, reference, source_of
 from tachikoma.hypervisor.tart.output import Entry, decode_list, decode_percent
 from tachikoma.hypervisor.tart.program import Program
 from tachikoma.model.errors import (
@@ -104,7 +104,11 @@ class TartImages:
 
     async def _entries(self) -> list[Entry]:
         entries = decode_list(await self._program.text(argv.list_argv()))
-        return [each for each in entries if each.remote or not each.name.startswith(PREFIX)]
+        return [
+            each
+            for each in entries
+            if each.remote or not each.name.startswith((PREFIX, CHECKPOINT))
+        ]
 
     async def _info(self, entry: Entry, entries: Sequence[Entry]) -> ImageInfo:
         digest = ""

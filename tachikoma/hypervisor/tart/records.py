@@ -32,6 +32,15 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A checkpoint of a VM; ``made`` is False while it is being made."""
+
+    label: str
+    created: float
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The process that runs a VM, and what tells it from a later one with the same id."""
 
@@ -65,6 +74,27 @@ class Records:
     def save(self, vm: VmName, record: Record) -> None:
         """Write what is known of ``vm``."""
         self._write(vm, "vm.json", asdict(record))
+
+    def kept(self, vm: VmName) -> list[Kept]:
+        """List the checkpoints of ``vm``, half-made ones too."""
+        found = self._read(self._directory / vm / "checkpoints.json").get("checkpoints", {})
+        return [
+            Kept(label=label, created=float(about["created"]), made=bool(about["made"]))
+            for label, about in found.items()
+        ]
+
+    def keep(self, vm: VmName, checkpoint: Kept) -> None:
+        """Write what is known of a checkpoint."""
+        others = [each for each in self.kept(vm) if each.label != checkpoint.label]
+        self._write_kept(vm, [*others, checkpoint])
+
+    def unkeep(self, vm: VmName, label: str) -> None:
+        """Forget a checkpoint. Does nothing if there is none."""
+        self._write_kept(vm, [each for each in self.kept(vm) if each.label != label])
+
+    def _write_kept(self, vm: VmName, kept: list[Kept]) -> None:
+        about = {each.label: {"created": each.created, "made": each.made} for each in kept}
+        self._write(vm, "checkpoints.json", {"checkpoints": about})
 
     def run(self, vm: VmName) -> Run | None:
         """Give the process that runs ``vm``; None if no command of ours runs it now."""

@@ -220,7 +220,7 @@ def test_features_say_what_tart_is_and_is_not(
     assert (features.engine, features.default_image) == ("tart", "ubuntu")
     assert (features.default_network, features.proxy_bind) == (Network.OPEN, "192.168.64.1")
     assert not features.suspend.available
-    assert not features.checkpoints.available
+    assert features.checkpoints.available
     assert "Linux" in features.suspend.why
     assert not features.build_images.available
     assert not features.instant_spawn.available
