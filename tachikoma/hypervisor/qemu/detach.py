@@ -16,25 +16,45 @@ IN_USE = 3
 def main() -> int:
     """Unmount every share, or tell who holds them."""
     shares = mounted()
-    holders = [about for pid in processes() for about in held_by(pid, shares)]
+    holders = [about for pid in processes() for about in held_by(pid, list(shares))]
     for about in holders:
         print(json.dumps(about))
     if holders:
         return IN_USE
     os.sync()
+    mark = b""
     if os.path.exists(READY):  # the host mounts them again when it goes on
+        with open(READY, "rb") as file:
+            mark = file.read()
         os.unlink(READY)
+    gone: list[str] = []
     for share in sorted(shares, key=len, reverse=True):
-        if os.spawnvp(os.P_WAIT, "umount", ["umount", share]) != 0:
+        if run("umount", share) != 0:  # something began to use it just now
+            for path in reversed(gone):
+                tag, mode = shares[path]
+                run("mount", "-t", "virtiofs", "-o", "nosuid,nodev," + mode, tag, path)
+            if mark:
+                with open(READY, "wb") as file:
+                    file.write(mark)
             return 1
+        gone.append(share)
     return 0
 
 
-def mounted() -> "list[str]":
-    """List where shares are mounted."""
+def run(*argv: str) -> int:
+    """Run a program to its end and give its exit status."""
+    return os.spawnvp(os.P_WAIT, argv[0], argv)
+
+
+def mounted() -> "dict[str, tuple[str, str]]":
+    """Say where shares are mounted, each with its tag and ``rw`` or ``ro``."""
     with open("/proc/mounts", errors="surrogateescape") as file:
         rows = [line.split(" ") for line in file]
-    return [unescaped(row[1]) for row in rows if row[2] == "virtiofs"]
+    return {
+        unescaped(row[1]): (unescaped(row[0]), row[3].split(",")[0])
+        for row in rows
+        if row[2] == "virtiofs"
+    }
 
 
 def unescaped(path: str) -> str:

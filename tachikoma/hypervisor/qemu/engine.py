@@ -21,12 +21,10 @@ from tachikoma.hypervisor.qemu.argv import DEFAULT_CMDLINE, GUEST_PROXY_HOST, ov
 from tachikoma.hypervisor.qemu.awake import Awake
 from tachikoma.hypervisor.qemu.machine import Home, Machine, Machines, Run
 from tachikoma.hypervisor.qemu.power import AGENT, Power
-from tachikoma.hypervisor.qemu.restore import Restore
+from tachikoma.hypervisor.qemu.restore import NotRestoredError, Restore
 from tachikoma.hypervisor.qemu.snapshot import Saved, Snapshots
 from tachikoma.hypervisor.qemu.warming import Warming
-from tachikoma.model.checks import Check
 from tachikoma.model.errors import (
-    AgentError,
     CommandFailed,
     DiskFullError,
     HypervisorError,
@@ -199,8 +197,8 @@ class Qemu:
             if self._snapshots and (saved := await self._warming.find(machine)) is not None:
                 try:
                     await self._start_from(saved, machine, launch)
-                except (HypervisorError, AgentError) as error:
-                    _log.warning("%s could not start from a snapshot: %s", machine.name, error)
+                except NotRestoredError as error:
+                    _log.warning("%s: %s", error, error.details)
                     Snapshots(machine.base).discard(saved, used=self._warming.used())
                 else:
                     return
@@ -223,8 +221,8 @@ class Qemu:
                 await self._power.on(machine, launch, restoring=what)
                 return True
             _log.warning("%s boots: its memory fits neither its settings nor QEMU", machine.name)
-        except HypervisorError as error:
-            _log.warning("%s boots: it could not go on from its memory: %s", machine.name, error)
+        except NotRestoredError as error:
+            _log.warning("%s: %s", error, error.details)
         finally:
             saved.remove()
         return False
@@ -323,10 +321,6 @@ class Qemu:
     def log_of(self, vm: VmName) -> str:
         """Say where the guest's console is written; QEMU's own log is beside it."""
         return str(self._machines.home(vm).console)
-
-    async def checks(self) -> list[Check]:
-        """Look at what this machine has of what the engine takes."""
-        return await probe.checks(self._verdict)
 
     def _known(self, vm: VmName) -> Machine:
         machine = self._machines.load(vm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -179,7 +180,7 @@ async def conversation(socket: Path, *, deadline_s: float) -> AsyncIterator[Moni
         HypervisorError: it does not answer, or not in time.
     """
     # Here, since it takes 60 ms that commands which only look at files need not wait for.
-    from qemu.qmp import QMPClient, QMPError
+    from qemu.qmp import ExecuteError, QMPClient, QMPError
 
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # what it would log, it also raises
     client = QMPClient("tachikoma")
@@ -191,6 +192,12 @@ async def conversation(socket: Path, *, deadline_s: float) -> AsyncIterator[Moni
             finally:
                 with contextlib.suppress(QMPError, EOFError):
                     await client.disconnect()
+    except ExecuteError as error:
+        if "No space left" in str(error):
+            raise files.from_os_error(OSError(errno.ENOSPC, str(error)), socket) from error
+        raise HypervisorError(
+            f"QEMU refuses: {error}", hint="its log, beside the VM's disk, may tell more"
+        ) from error
     except (TimeoutError, QMPError, OSError, EOFError) as error:
         raise HypervisorError(
             f"QEMU does not answer at {socket}",

@@ -32,7 +32,7 @@ from tachikoma.hypervisor.qemu.machine import (
 )
 from tachikoma.hypervisor.qemu.monitor import conversation
 from tachikoma.hypervisor.qemu.probe import LAUNCHER, QEMU, program
-from tachikoma.hypervisor.qemu.restore import Restore, restore
+from tachikoma.hypervisor.qemu.restore import NotRestoredError, Restore, restore
 from tachikoma.model.errors import AgentError, HypervisorError
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Launch
@@ -201,9 +201,14 @@ class Power:
                 return None
             port, awake = await restore(hardware, restoring)
         except HypervisorError as error:
-            if await self._gone(run.qemu, _LAST_WORDS_S):
-                raise self._refused(vm) from error
-            raise
+            said = self._refused(vm) if await self._gone(run.qemu, _LAST_WORDS_S) else error
+            if restoring is not None:
+                raise NotRestoredError(
+                    f"{vm} does not go on from its saved memory",
+                    hint="it is started by booting instead",
+                    details=said.details or str(said),
+                ) from error
+            raise said from error
         self._machines.note_port(vm, run, port)
         return awake
 

@@ -10,9 +10,14 @@ from tachikoma.hypervisor.qemu.argv import Hardware
 from tachikoma.hypervisor.qemu.awake import Awake
 from tachikoma.hypervisor.qemu.monitor import conversation
 from tachikoma.hypervisor.qemu.snapshot import Saved
+from tachikoma.model.errors import HypervisorError
 
 _RESTORE_S = 60.0
 _BIRTH_S = 20.0
+
+
+class NotRestoredError(HypervisorError):
+    """A saved machine did not go on: ``HypervisorError`` with the reason as its details."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def test_a_path_in_the_table_of_mounts_is_read_as_it_is(spelled: str, path: str)
 
 
 def test_no_share_is_mounted_on_a_host() -> None:
-    assert detach.mounted() == []
+    assert detach.mounted() == {}
 
 
 @pytest.mark.live
@@ -117,7 +117,7 @@ def test_who_is_in_the_way_is_told_and_nothing_is_changed(
     ready = share.parent / "ready"
     ready.touch()
     monkeypatch.setattr(detach, "READY", str(ready))
-    monkeypatch.setattr(detach, "mounted", lambda: [str(share)])
+    monkeypatch.setattr(detach, "mounted", lambda: {str(share): ("code", "rw")})
     monkeypatch.setattr(detach, "processes", lambda: [PID])
     with (share / "file").open():
         assert detach.main() == detach.IN_USE
@@ -127,22 +127,43 @@ def test_who_is_in_the_way_is_told_and_nothing_is_changed(
     assert ready.exists()
 
 
-@pytest.mark.parametrize(("status", "unmounted"), [(0, ["/a/b/c", "/a/b", "/a"]), (32, ["/a/b/c"])])
-def test_the_innermost_share_goes_first_and_the_mark_of_the_host_before_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, unmounted: list[str]
-) -> None:
-    ready, asked = tmp_path / "ready", list[str]()
-    ready.touch()
+MOUNTED = {"/a": ("code", "rw"), "/a/b/c": ("claude-rules", "ro"), "/a/b": ("dotgit", "rw")}
 
-    def umount(_mode: int, _program: str, argv: list[str]) -> int:
-        assert not ready.exists()
-        asked.append(argv[-1])
-        return status
+
+@pytest.mark.parametrize(
+    ("busy", "asked"),
+    [
+        ("", ["/a/b/c", "/a/b", "/a"]),
+        ("/a/b/c", ["/a/b/c"]),
+        ("/a", ["/a/b/c", "/a/b", "/a", "rw dotgit /a/b", "ro claude-rules /a/b/c"]),
+    ],
+)
+def test_the_innermost_share_goes_first_and_all_come_back_if_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: str, asked: list[str]
+) -> None:
+    ready, done = tmp_path / "ready", list[str]()
+    ready.write_text("digest\n")
+
+    def run(_mode: int, program: str, argv: list[str]) -> int:
+        assert not ready.exists()  # the host's mark goes before the first of them
+        if program == "mount":
+            assert list(argv[:5]) == [
+                "mount",
+                "-t",
+                "virtiofs",
+                "-o",
+                f"nosuid,nodev,{argv[4][-2:]}",
+            ]
+            done.append(f"{argv[4][-2:]} {argv[5]} {argv[6]}")
+            return 0
+        done.append(argv[-1])
+        return 32 if argv[-1] == busy else 0
 
     monkeypatch.setattr(detach, "READY", str(ready))
-    monkeypatch.setattr(detach, "mounted", lambda: ["/a", "/a/b/c", "/a/b"])
+    monkeypatch.setattr(detach, "mounted", lambda: MOUNTED)
     monkeypatch.setattr(detach, "processes", list)
-    monkeypatch.setattr("os.spawnvp", umount)
+    monkeypatch.setattr("os.spawnvp", run)
     monkeypatch.setattr("os.sync", lambda: None)
-    assert detach.main() == (1 if status else 0)
-    assert asked == unmounted
+    assert detach.main() == (1 if busy else 0)
+    assert done == asked
+    assert (ready.read_text() if ready.exists() else "") == ("digest\n" if busy else "")
