@@ -136,6 +136,8 @@ class VmOrchestrator:
             done = await self._bring_to(
                 Goal.STOPPED, known.name, report, grace_s=0 if request.force else _STOP_GRACE_S
             )
+            if Step.STOP not in done:  # a start that was killed may have left something behind
+                await self._ports.hypervisor.stop(known.name, grace_s=0)
         return HaltOutcome(name=known.name, branch=known.branch, was_running=Step.STOP in done)
 
     async def suspend(self, request: SuspendRequest, report: Report) -> SuspendOutcome:

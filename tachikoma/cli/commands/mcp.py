@@ -84,6 +84,7 @@ def _wire(terminal: Terminal) -> Iterator[int]:
         yield wire
     finally:
         logging.getLogger().removeHandler(handler)
+        terminal.out.flush()  # or it would come out on the wire after all
         os.dup2(wire, out)
         os.close(wire)
 

@@ -48,8 +48,8 @@ class QemuCheckpoints:
 
     async def save_checkpoint(self, vm: VmName, label: str) -> None:
         """Keep the disk of ``vm`` as it is now. A running guest first writes what it holds back."""
-        home = self._home(vm)
-        if not home.disk.exists():
+        home, machine = self._home(vm), self._machines.load(vm)
+        if machine is None or machine.fresh or not home.disk.exists():
             raise CheckpointError(f"{vm} has never run", hint="there is nothing to keep yet")
         if label in {each.label for each in await self.checkpoints(vm)}:
             raise CheckpointError(

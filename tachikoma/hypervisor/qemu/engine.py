@@ -135,26 +135,32 @@ class Qemu:
     async def clone(self, image: str, vm: VmName) -> None:
         """Make a VM whose disk holds only what differs from that of ``image``."""
         self._image(image)
+        img = probe.program("qemu-img")
         await self._machines.sweep()
         self._refuse_existing(vm)
         async with self._machines.claimed(vm, make=True) as home:
             self._refuse_existing(vm)
             try:
-                self._make(image, vm)
+                await self._make(img, image, home)
             except BaseException:
                 self._machines.remove(home)
                 raise
 
-    def _make(self, image: str, vm: VmName) -> None:
+    async def _make(self, img: str, image: str, home: Home) -> None:
         """Make a VM on what ``image`` is now; anew if that is collected meanwhile.
 
         Who builds an image anew removes the old one unless a machine.json speaks of it. So that
         is written first and then looked whether the old one is still there (``ImageStore.collect``
-        does it the other way round). The first start makes the disk.
+        does it the other way round). A first start from a snapshot puts another disk in its place.
         """
         while True:
-            machine = self._machine(vm, image)
-            self._machines.save(machine)
+            machine = self._machine(VmName(home.path.name), image)
+            try:
+                await _make_overlay(img, machine.base / "disk.qcow2", home.disk)
+                self._machines.save(machine)
+            except CommandFailed:
+                if machine.base.is_dir():
+                    raise
             if machine.base.is_dir():
                 return
 

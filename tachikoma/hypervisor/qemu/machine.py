@@ -35,8 +35,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Machine:
     """What a VM is, running or not. ``base`` is the directory of the image it stands on.
 
-    ``fresh`` tells that it has never run: it has no disk yet. ``snapshot`` is the directory of the
-    snapshot that its disk stands on, if its first start was from one.
+    ``fresh`` tells that it has never run: its first start may put another disk in its place.
+    ``snapshot`` is the directory of the snapshot that its disk stands on, if that was from one.
     """
 
     name: VmName

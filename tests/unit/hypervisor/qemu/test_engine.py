@@ -95,12 +95,11 @@ async def test_without_qemu_the_package_is_named(
 ) -> None:
     (data / "images" / "debian").mkdir(parents=True)
     (data / "images" / "debian" / "image.json").write_text("{}")
-    await qemu.clone("debian", VM)
     monkeypatch.setenv("PATH", str(own_home))
     with pytest.raises(HypervisorMissingError) as caught:
-        await qemu.start(VM, Launch())
-    assert "install the package" in caught.value.hint
-    assert [info.state for info in await qemu.vms()] == [VmState.STOPPED]
+        await qemu.clone("debian", VM)
+    assert caught.value.hint == "install the package qemu-utils"
+    assert await qemu.vms() == []
 
 
 def test_the_proxy_is_at_the_same_port_of_an_address_of_its_own(qemu: Qemu) -> None:
@@ -118,7 +117,7 @@ def test_it_says_what_it_can_do(qemu: Qemu) -> None:
 async def test_a_clone_stands_on_the_image_as_it_is_now(qemu: Qemu, data: Path) -> None:
     old = await add_image(data, digest="old")
     await qemu.clone("debian", VM)
-    assert files_of(data) == {"machine.json", "lock"}
+    assert files_of(data) == {"machine.json", "disk.qcow2", "lock"}
     await add_image(data, digest="new")
     await start_in_vain(qemu)
     machine = json.loads((data / "vms" / VM / "machine.json").read_bytes())
