@@ -68,6 +68,13 @@ class Place:
     def in_vm(self, branch: str, *argv: str) -> str:
         return self.user.run("exec", branch, "--", *argv, cwd=self.code).stdout.strip()
 
+    def sets_up_slowly(self) -> None:
+        """Have a provision script: there is time to be killed in while it runs."""
+        script = self.user.home / "slow"
+        script.write_text("#!/bin/sh\nsleep 1\n", encoding="utf-8")
+        with (self.config / "config.toml").open("a", encoding="utf-8") as config:
+            config.write(f'provision_scripts = ["{script}"]\n')
+
     def git_works(self, branch: str) -> None:
         """Commit in the VM and see it on the host."""
         self.in_vm(branch, "git", "commit", "--allow-empty", "-q", "-m", "From inside")
@@ -165,7 +172,9 @@ def test_a_spawn_killed_at_any_step_is_taken_up_by_the_next(place: Place, tmp_pa
         assert not place.run_file(vm).exists()
     _kill_at_line(place, "start: Starting the VM")
     _kill_at_line(place, "start: done")
-    for line in ("await: Booting", "await: done", "  mounts", "  host-keys"):
+    place.user.run("halt", "x", "--force", cwd=place.code)  # so that it boots, and not at once
+    place.sets_up_slowly()
+    for line in ("await: Booting", "await: done", "  mounts", "  script "):
         _kill_at_line(place, line)
     last = place.spawn("x")
     assert (last["name"], last["how"]) == (vm, "provisioned")
