@@ -33,12 +33,15 @@ docs: ## write the generated pages anew
 	@tools/setup python
 	$(PY) tools/reference.py
 
+FAST := not live and not live_qemu
+
 test: setup ## every test, the slow ones with real virtual machines last (under 15 minutes)
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto -m '$(FAST)'
+	$(PY) -m pytest -m 'not ($(FAST))'
 
 test-fast: ## the tests that start nothing real (under 20 seconds)
 	@tools/setup python
-	$(PY) -m pytest -m 'not live and not live_qemu'
+	$(PY) -m pytest -n auto -m '$(FAST)'
 
 bench: setup ## measure, one line a figure; also in build/bench.json
 	@tools/setup bench
