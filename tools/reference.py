@@ -1,4 +1,5 @@
-"""Writes docs/reference/cli/, a page for each command, from their help; `--check` compares."""
+"""Writes docs/reference/: a page for each command from its help, and makima's protocol from its
+types; `--check` compares."""
 
 from __future__ import annotations
 
@@ -7,15 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import makima_protocol
 
 from tachikoma.cli.app import tree
 
-PLACE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli"
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+PLACE = REFERENCE / "cli"
+PROTOCOL = REFERENCE / "makima-protocol.md"
 NOTE = "Generated from the program's own help by `make docs`."
 
 
 def main() -> int:
     pages = dict(_pages())
+    protocol = makima_protocol.page("Generated from the program's own types by `make docs`.")
     there = {path.name for path in PLACE.glob("*.md")} if PLACE.is_dir() else set()
     if "--check" not in sys.argv[1:]:
         PLACE.mkdir(parents=True, exist_ok=True)
@@ -23,6 +28,7 @@ def main() -> int:
             (PLACE / name).unlink()
         for name, text in pages.items():
             (PLACE / name).write_text(text, encoding="utf-8")
+        PROTOCOL.write_text(protocol, encoding="utf-8")
         return 0
     wrong = sorted(there ^ set(pages))
     wrong += [
@@ -32,6 +38,9 @@ def main() -> int:
     ]
     for name in wrong:
         print(f"docs/reference/cli/{name} is not what the program's help says: run `make docs`")
+    if not PROTOCOL.is_file() or PROTOCOL.read_text(encoding="utf-8") != protocol:
+        wrong.append(PROTOCOL.name)
+        print(f"docs/reference/{PROTOCOL.name} is not what the types say: run `make docs`")
     return 1 if wrong else 0
 
 
