@@ -35,8 +35,9 @@ docs: ## write the generated pages anew
 
 FAST := not live and not live_qemu
 
-test: setup ## every test, those with real virtual machines beside the others (under 15 minutes)
-	$(PY) -m pytest -n 2 --dist loadgroup
+test: setup ## every test, the slow ones with real virtual machines last (under 15 minutes)
+	$(PY) -m pytest -n auto -m '$(FAST)'
+	$(PY) -m pytest -m 'not ($(FAST))'
 
 test-fast: ## the tests that start nothing real (under 20 seconds)
 	@tools/setup python

@@ -34,16 +34,10 @@ _PROGRAMS = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "socat", "npm", "ss
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the quick tests first, and give those with VMs the time that booting takes.
-
-    Where several processes share the work, one of them takes all those with VMs, from the first
-    moment on: two VMs at a time would only slow each other down.
-    """
-    shared = "PYTEST_XDIST_WORKER" in os.environ
-    items.sort(key=_cost, reverse=shared)
+    """Put the quick tests first, and give those with VMs the time that booting takes."""
+    items.sort(key=_cost)
     for item in items:
         if item.get_closest_marker("live_qemu"):
-            item.add_marker(pytest.mark.xdist_group("vms"))
             given = item.get_closest_marker("timeout")
             seconds = given.args[0] if given and given.args else _TEST_DEADLINE_S
             # Only the test itself: the first one also waits for the image.
