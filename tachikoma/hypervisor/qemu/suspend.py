@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -101,7 +102,8 @@ async def _unplug_all(monitor: Monitor) -> None:
 def _holders(told: bytes) -> str:
     lines = []
     for line in told.decode("utf-8", "replace").splitlines():
-        about = json.loads(line)
-        lines.append(f"{about['command']} (process {about['pid']}) uses {about['path']}")
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a guest may say anything
+            about = json.loads(line)
+            lines.append(f"{about['command']} (process {about['pid']}) uses {about['path']}")
     more = len(lines) - _NAMED
     return "\n".join([*lines[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
