@@ -1,4 +1,5 @@
-"""Every error a user can meet: message, hint, stable code, exit status.
+"""Every error a user can meet: message, hint, stable code, exit status; the fleet has its own in
+`errors_fleet`.
 
 The tree (codes are stable; scripts may match on them)::
 

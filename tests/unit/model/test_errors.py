@@ -5,13 +5,14 @@ import re
 
 import pytest
 
-from tachikoma.model import errors
+from tachikoma.model import errors, errors_fleet
 from tachikoma.model.errors import CommandFailed, TachikomaError
 
 CLASSES = [
     each
-    for _, each in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(each, TachikomaError)
+    for module in (errors, errors_fleet)
+    for _, each in inspect.getmembers(module, inspect.isclass)
+    if issubclass(each, TachikomaError) and each.__module__ == module.__name__
 ]
 LINE = re.compile(r"^( +)([A-Za-z]+)(?: +([a-z_.]+))?(?: +\(exit status (\d+)\))?$", re.MULTILINE)
 
@@ -20,7 +21,8 @@ def drawn() -> list[tuple[str, str, str, int]]:
     """Give (class, parent, code, exit status) as the docstring draws them."""
     above: list[tuple[int, str]] = []
     found = []
-    for spaces, name, code, status in LINE.findall(errors.__doc__ or ""):
+    trees = f"{errors.__doc__}{errors_fleet.__doc__}"
+    for spaces, name, code, status in LINE.findall(trees):
         depth = len(spaces)
         above = [each for each in above if each[0] < depth]
         if above:

@@ -1,0 +1,107 @@
+"""The errors of the fleet: the makima daemon and the supervisor, as `errors` has all others.
+
+The tree::
+
+    TachikomaError
+      MakimaError                 makima.failed
+        MakimaConfigError         makima.config          (exit status 78)
+        RefusedError              makima.refused         (exit status 78)
+        UnreachableError          makima.unreachable
+        BookError                 makima.book
+        PlaceLostError            makima.place_lost
+        AgentUnreachableError     makima.agent_unreachable
+        AgentMissingError         makima.agent_missing   (exit status 78)
+        AgentClosedError          makima.agent_closed
+        WorkspaceError            makima.workspace
+      SupervisorError             supervisor.failed
+        SupervisorBusyError       supervisor.busy
+        SessionNotFoundError      supervisor.no_session
+"""
+
+from __future__ import annotations
+
+from tachikoma.model.errors import TachikomaError
+
+PERMANENT = 78
+"""The exit status that tells a supervisor that trying again is of no use (``EX_CONFIG``)."""
+
+
+class MakimaError(TachikomaError):
+    """The makima daemon cannot do what it was asked to."""
+
+    code = "makima.failed"
+
+
+class MakimaConfigError(MakimaError):
+    """The daemon's configuration cannot be used; a restart changes nothing."""
+
+    code = "makima.config"
+    exit_status = PERMANENT
+
+
+class RefusedError(MakimaError):
+    """The server does not let this daemon in; a restart changes nothing."""
+
+    code = "makima.refused"
+    exit_status = PERMANENT
+
+
+class UnreachableError(MakimaError):
+    """The server was not reached in as many attempts as the configuration allows."""
+
+    code = "makima.unreachable"
+
+
+class BookError(MakimaError):
+    """The daemon's database cannot be used."""
+
+    code = "makima.book"
+
+
+class PlaceLostError(MakimaError):
+    """Where an agent worked is gone: its VM was stopped or deleted."""
+
+    code = "makima.place_lost"
+
+
+class AgentUnreachableError(MakimaError):
+    """An agent's place is there, but nobody answers in time."""
+
+    code = "makima.agent_unreachable"
+
+
+class AgentMissingError(MakimaError):
+    """Claude Code is not installed where the agent is to run."""
+
+    code = "makima.agent_missing"
+    exit_status = PERMANENT
+
+
+class AgentClosedError(MakimaError):
+    """An agent takes no more messages: it is about to end, or has ended."""
+
+    code = "makima.agent_closed"
+
+
+class WorkspaceError(MakimaError):
+    """A task's worktree cannot be made from what the task asks for."""
+
+    code = "makima.workspace"
+
+
+class SupervisorError(TachikomaError):
+    """The supervisor cannot do what it was asked to."""
+
+    code = "supervisor.failed"
+
+
+class SupervisorBusyError(SupervisorError):
+    """Another supervisor runs already."""
+
+    code = "supervisor.busy"
+
+
+class SessionNotFoundError(SupervisorError):
+    """There is no background session of that name."""
+
+    code = "supervisor.no_session"
