@@ -75,13 +75,25 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a task ends, and why; ``error`` is "" where all went well."""
+
+    status: TaskStatus
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """One task as kept in the book. Times are seconds since the epoch, None for not yet.
 
-    ``arrival`` orders the queue. ``workspace``, ``isolation`` and ``session`` (the id of the
-    agent's conversation) are None until they are decided. ``position`` is how much of the agent's
-    output has been taken down, always at the end of a piece that was said. ``error`` tells why a
-    task failed.
+    ``arrival`` orders the queue. ``isolation``, ``workspace`` and ``session`` (the id of the
+    agent's conversation) are None until they are known. ``position`` is how much of the agent's
+    output has been taken down, always at the end of a piece that was said. ``result`` is what the
+    agent's last turn complained of: None before the first has ended, "" for a good one.
+
+    ``verdict`` is set as soon as it is known how the task is to end (somebody interrupts it), and
+    ``agent_over`` once its agent is known to be gone; what is left then is tidying up.
+    ``paused_at`` is when the present pause began, ``paused_s`` how long the earlier ones were.
     """
 
     order: SpawnTask
@@ -96,10 +108,27 @@ class TaskRecord:
     position: Position = Position()
     figures: Figures = Figures()
     summary: str = ""
-    error: str = ""
-    skips: tuple[Skip, ...] = field(default=())
+    result: str | None = None
+    verdict: Verdict | None = None
+    agent_over: bool = False
+    paused_at: float | None = None
+    paused_s: float = 0.0
+    tool_key: str = field(default="", repr=False)
+    skips: tuple[Skip, ...] = ()
 
     @property
     def id(self) -> UUID:
         """The task's id."""
         return self.order.task_id
+
+    @property
+    def error(self) -> str:
+        """Why it failed, if it did."""
+        return self.verdict.error if self.verdict else ""
+
+    def worked_s(self, now: float) -> float:
+        """Give for how many seconds its agent has worked, pauses not counted."""
+        if self.started is None:
+            return 0.0
+        end = self.ended or self.paused_at or now
+        return max(0.0, end - self.started - self.paused_s)
