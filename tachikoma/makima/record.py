@@ -86,8 +86,8 @@ class Verdict:
 class TaskRecord:
     """One task as kept in the book. Times are seconds since the epoch, None for not yet.
 
-    ``arrival`` orders the queue. ``isolation``, ``workspace`` and ``session`` (the id of the
-    agent's conversation) are None until they are known. ``position`` is how much of the agent's
+    ``arrival`` orders the queue. ``isolation`` and ``workspace`` are None until they are known,
+    ``session`` (the id of the agent's conversation) is "". ``position`` is how much of the agent's
     output has been taken down, always at the end of a piece that was said. ``result`` is what the
     agent's last turn complained of: None before the first has ended, "" for a good one.
 
@@ -104,7 +104,7 @@ class TaskRecord:
     ended: float | None = None
     isolation: Isolation | None = None
     workspace: Workspace | None = None
-    session: UUID | None = None
+    session: str = ""
     position: Position = Position()
     figures: Figures = Figures()
     summary: str = ""

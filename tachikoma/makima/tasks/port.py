@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from tachikoma.makima.record import Isolation, Position, Workspace
+from tachikoma.makima.commands import SpawnTask
+from tachikoma.makima.record import Isolation, Position, TaskRecord, Workspace
 from tachikoma.model.events import Report
 from tachikoma.model.vm import Endpoint
 
@@ -156,5 +157,81 @@ class Place(Protocol):
     async def take_down(self, task: UUID, workspace: Workspace) -> None:
         """End what still runs there and remove the place (the VM with its disk). The worktree
         stays. Does nothing if absent.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActionOutcome:
+    """How a completion action went; ``pr_url`` is the pull request's, if there is one."""
+
+    success: bool
+    message: str
+    pr_url: str | None = None
+
+
+class Worktrees(Protocol):
+    """Where tasks work on the host."""
+
+    async def prepare(
+        self,
+        order: SpawnTask,
+        *,
+        existing: Workspace | None,
+        previous: Workspace | None,
+        parent: Workspace | None,
+    ) -> Workspace:
+        """Make the worktree of a task, or finish making it. Idempotent.
+
+        ``existing`` is what was made for it before, ``previous`` that of the task it continues,
+        ``parent`` that of the task it is a part of.
+
+        Raises:
+            WorkspaceError: it cannot be made from what the task asks for.
+            GitError: git refused.
+        """
+        ...
+
+    async def commit_rest(self, workspace: Workspace, subject: str) -> str:
+        """Commit what is not committed yet, and give the commit that the branch is at.
+
+        Raises:
+            GitError: git refused; all stays as it is.
+        """
+        ...
+
+    async def clone_to(self, workspace: Workspace, target_dir: str) -> Path:
+        """Clone the worktree, with what is not committed, into a directory; gives its path.
+
+        Raises:
+            WorkspaceError: it is there and not empty.
+        """
+        ...
+
+    async def exists(self, target_dir: str) -> tuple[bool, Path]:
+        """Tell whether a path is there, and which one that is."""
+        ...
+
+    async def cleanup(self, records: Sequence[TaskRecord]) -> list[str]:
+        """Remove the worktrees of tasks that have ended, and what no task knows; gives a line for
+        each that held work which is nowhere else now, saying where it was put.
+        """
+        ...
+
+
+class Actions(Protocol):
+    """What happens to the work of a task that went well."""
+
+    async def act(
+        self,
+        action: str,
+        workspace: Workspace,
+        *,
+        name: str,
+        target_repo: Path | None,
+        target_branch: str | None,
+    ) -> ActionOutcome:
+        """Do ``action`` (`branch`, `merge` or `pr`); one that fails leaves the target as it was.
+        Idempotent.
         """
         ...
