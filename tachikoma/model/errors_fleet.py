@@ -8,6 +8,7 @@ The tree::
         RefusedError              makima.refused         (exit status 78)
         UnreachableError          makima.unreachable
         BookError                 makima.book
+          BookTooNewError         makima.book_too_new    (exit status 78)
         PlaceLostError            makima.place_lost
         AgentUnreachableError     makima.agent_unreachable
         AgentMissingError         makima.agent_missing   (exit status 78)
@@ -56,6 +57,13 @@ class BookError(MakimaError):
     """The daemon's database cannot be used."""
 
     code = "makima.book"
+
+
+class BookTooNewError(BookError):
+    """The daemon's database comes from a newer tachikoma; a restart changes nothing."""
+
+    code = "makima.book_too_new"
+    exit_status = PERMANENT
 
 
 class PlaceLostError(MakimaError):

@@ -1,0 +1,74 @@
+"""The tables of the daemon's book, and how an older book becomes one of today (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+APPLICATION = 0x74616368
+"""What SQLite's ``application_id`` says of a file that is a book of ours."""
+
+# `size` stands before `text`: SQLite need not touch the pages of a long text to read it.
+_FIRST = (
+    "CREATE TABLE book (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    """
+    CREATE TABLE tasks (
+        id TEXT PRIMARY KEY, arrival INTEGER NOT NULL UNIQUE,
+        status TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
+        isolation TEXT, repository BLOB, worktree BLOB, branch TEXT, base TEXT, session TEXT,
+        stdout INTEGER NOT NULL, stderr INTEGER NOT NULL,
+        turns INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+        cache_read_tokens INTEGER NOT NULL, cache_creation_tokens INTEGER NOT NULL,
+        cost_usd REAL NOT NULL, summary TEXT NOT NULL, error TEXT NOT NULL, skips TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE TABLE orders (task TEXT PRIMARY KEY REFERENCES tasks, said TEXT NOT NULL) STRICT",
+    """
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER NOT NULL, text TEXT NOT NULL
+    ) STRICT
+    """,
+    "INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', 0)",
+)
+
+MIGRATIONS: Mapping[int, Sequence[str]] = {0: _FIRST}
+"""From each old version, the statements that lead to the next one; 0 is an empty file."""
+
+VERSION = len(MIGRATIONS)
+"""What this tachikoma writes."""
+
+LEAP = 1 << 20
+"""More messages than can be lost in a power cut: those that came since SQLite last synced."""
+
+AT_OPENING = (
+    f"UPDATE sqlite_sequence SET seq = seq + {LEAP} WHERE name = 'outbox'",  # noqa: S608 - a number of ours
+)
+"""What each opening does, and syncs. A number that was sent, and whose message was then lost in a
+power cut, is given to no other message by this: a server that remembers it would drop that one.
+"""
+
+
+class NotOursError(ValueError):
+    """The file is a database, and no book of ours; says why."""
+
+
+class TooNewError(ValueError):
+    """The book comes from a later tachikoma; says so."""
+
+
+def migration(version: int, application: int, tables: int) -> Iterator[str]:
+    """Give the statements that make a database of ``version`` one of today, none if it is one.
+
+    Raises:
+        NotOursError: something else keeps its tables there.
+        TooNewError: it is of a later version.
+    """
+    if version == 0 and application == 0 and tables == 0:
+        yield f"PRAGMA application_id = {APPLICATION}"
+    elif application != APPLICATION or version < 1:
+        raise NotOursError("it is the database of another program")
+    elif version > VERSION:
+        raise TooNewError(f"it is of version {version}, and this tachikoma knows {VERSION}")
+    for step in range(version, VERSION):
+        yield from MIGRATIONS[step]
+    if version < VERSION:
+        yield f"PRAGMA user_version = {VERSION}"
