@@ -83,6 +83,7 @@ OF_ITS_OWN = {
 """Better values for the fields of one frame."""
 
 TYPES: dict[object, str] = {UUID: "UUID", str: "text", bool: "true or false", int: "32-bit number"}
+OF_TYPES_OF_THEIR_OWN = {"last_seq": "number, optional"}
 HEAD = """# The makima protocol
 
 {note}
@@ -95,6 +96,15 @@ hyphens. A frame that cannot be read ends no connection: a server answers it wit
 
 The daemon's first frame is `authenticate`. The server answers `authenticated`, or `error` and
 closes. Then the daemon sends `daemonDirectories` once, and `heartbeat` from time to time.
+
+A daemon keeps what it has to say until the server's WebSocket has answered a ping that was sent
+after it, and says it again on the next connection if there was no answer: in order, each message
+at least once. A server that wants none twice puts `lastSeq` into `authenticated`: the highest
+number that it has of that `machineId`, 0 if it has none. Then the daemon forgets what it said up to
+there, and each message has one more field, `seq`: a whole number that is higher than that of every
+message before it, also those of earlier connections and processes of the same `machineId`, with
+gaps. `authenticate`, `daemonDirectories` and `heartbeat` are not kept and have no number. To a
+server without `lastSeq` no frame has a `seq`.
 """
 
 
@@ -140,7 +150,9 @@ def _table(part: type[Part]) -> str:
 def _rows(part: type[Part]) -> Iterator[str]:
     for name, field in part.model_fields.items():
         if name != "type":
-            told = _type(field.annotation) + ("" if field.is_required() else ", optional")
+            told = OF_TYPES_OF_THEIR_OWN.get(name) or _type(field.annotation) + (
+                "" if field.is_required() else ", optional"
+            )
             yield f"| `{field.alias}` | {told} | {field.description or ''} |\n"
 
 

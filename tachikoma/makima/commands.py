@@ -29,6 +29,15 @@ class Authenticated(Part):
 
     type: Literal["authenticated"] = "authenticated"
     daemon_id: UUID
+    last_seq: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            exclude_if=lambda seq: seq is None,
+            description="The highest `seq` that the server has of this machine; missing where the "
+            "server does not count them",
+        ),
+    ] = None
 
 
 class SpawnTask(Part):

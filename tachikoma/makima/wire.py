@@ -50,6 +50,11 @@ def encode(frame: Frame) -> str:
         return _sound(json.dumps(fields, default=str, ensure_ascii=False, separators=(",", ":")))
 
 
+def numbered(text: str, seq: int) -> str:
+    """Give the frame ``text``, as `encode` wrote it, with its number: a field ``seq``."""
+    return f'{text[:-1]},"seq":{seq}}}'
+
+
 def decode(text: str) -> Frame | BadFrame:
     """Read a frame of either side."""
     return _read(_FRAME, text)

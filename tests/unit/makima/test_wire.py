@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tachikoma.makima.commands import Command, Error, PauseTask, SpawnTask
+from tachikoma.makima.commands import Authenticated, Command, Error, PauseTask, SpawnTask
 from tachikoma.makima.frames import BranchInfo, Part
 from tachikoma.makima.messages import (
     Authenticate,
@@ -28,6 +28,7 @@ from tachikoma.makima.wire import (
     decode_command,
     decode_message,
     encode,
+    numbered,
 )
 
 LITERALS = (Path(__file__).parent / "literals.txt").read_text(encoding="utf-8").splitlines()
@@ -59,6 +60,8 @@ def parts(part: type[Part]) -> st.SearchStrategy[Any]:
 def values(of: Any) -> st.SearchStrategy[Any]:
     if of is int:
         return st.integers(0, 2**31 - 1)
+    if of == int | None:
+        return st.none() | st.integers(0, 2**53)
     if of == tuple[BranchInfo, ...]:
         return st.lists(parts(BranchInfo), max_size=3).map(tuple)
     return st.from_type(of)
@@ -135,6 +138,23 @@ def test_a_frame_that_was_cut_is_bad(data: st.DataObject, frame: Frame) -> None:
 def test_what_is_unset_is_written_as_null() -> None:
     frame = TaskComplete(task_id=TASK, success=True)
     assert encode(frame) == f'{{"type":"taskComplete","taskId":"{ID}","success":true,"error":null}}'
+
+
+def test_a_server_that_does_not_count_says_nothing_of_it() -> None:
+    text = f'{{"type":"authenticated","daemonId":"{ID}"}}'
+    assert encode(Authenticated(daemon_id=TASK)) == text
+    assert decode(text[:-1] + ',"lastSeq":null}') == Authenticated(daemon_id=TASK)
+    counting = Authenticated(daemon_id=TASK, last_seq=7)
+    assert encode(counting) == text[:-1] + ',"lastSeq":7}'
+    assert decode(encode(counting)) == counting
+    assert isinstance(decode(text[:-1] + ',"lastSeq":-1}'), BadFrame)
+
+
+@given(FRAMES, st.integers(0, 2**53))
+def test_a_number_is_one_more_field_that_others_pass_over(frame: Frame, seq: int) -> None:
+    text = numbered(encode(frame), seq)
+    assert json.loads(text) == json.loads(encode(frame)) | {"seq": seq}
+    assert decode(text) == frame
 
 
 def test_an_optional_field_may_be_missing_or_null() -> None:
