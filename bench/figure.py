@@ -20,6 +20,10 @@ class Figure:
         return f"{self.name} {self.value:.3g} {self.detail}"
 
 
+def seconds_in_words(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
+
+
 async def ratio(
     name: str,
     subject: Callable[[], Awaitable[float]],
@@ -27,6 +31,7 @@ async def ratio(
     *,
     runs: int,
     warm_up: int = 1,
+    words: Callable[[float], str] = seconds_in_words,
 ) -> Figure:
     """Compare the medians of two that take turns, so that the machine's moods hit both alike."""
     took: list[float] = []
@@ -40,8 +45,8 @@ async def ratio(
     return Figure(
         name,
         median / against,
-        f"{_words(median)} against {_words(against)}, medians of {runs} runs,"
-        f" spread {_words(_spread(took))} and {_words(_spread(reference_took))}",
+        f"{words(median)} against {words(against)}, medians of {runs} runs,"
+        f" spread {words(_spread(took))} and {words(_spread(reference_took))}",
     )
 
 
@@ -55,7 +60,3 @@ def free_port() -> int:
 def _spread(values: list[float]) -> float:
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (0.0, 0.0, 0.0)
     return high - low
-
-
-def _words(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"

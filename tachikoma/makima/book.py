@@ -108,24 +108,20 @@ class Book:
         """Keep ``record`` as it is now and append ``say`` to the outbox: both or nothing. Its order
         and arrival stay what they were.
         """
-        async with self._outbox.saying(say) as connection:
-            done = await connection.execute(_UPDATE, (*to_row(record), str(record.id)))
-            if done.rowcount != 1:
-                raise RuntimeError(f"task {record.id} was never admitted")
+        await self._outbox.say(say, change=(_UPDATE, (*to_row(record), str(record.id))))
 
     async def say(self, messages: Sequence[Message]) -> None:
         """Append ``messages`` to the outbox, all or none. Never waits for room."""
-        async with self._outbox.saying(messages):
-            pass
+        await self._outbox.say(messages)
 
     async def room(self) -> None:
         """Wait while the outbox is at its bound; for those who make output, before they say it."""
         await self._outbox.room()
 
     @property
-    def newest(self) -> int:
-        """The highest number of a message that was ever said, or higher."""
-        return self._outbox.newest
+    def said(self) -> int:
+        """The ``seq`` of the last message that was ever said, or higher."""
+        return self._outbox.said
 
     async def waiting(self, after: int, *, most_bytes: int) -> list[Stored]:
         """Give the oldest messages after ``after``, in order: one at least if there is one, and
@@ -133,9 +129,9 @@ class Book:
         """
         return await self._outbox.waiting(after, most_bytes=most_bytes)
 
-    async def more(self) -> None:
-        """Wait until a message may have come since `waiting` was asked, by its only asker."""
-        await self._outbox.more()
+    async def more(self, since: int) -> None:
+        """Wait until something was said after `said` was ``since``."""
+        await self._outbox.more(since)
 
     async def delivered(self, up_to: int) -> None:
         """Forget the messages up to ``up_to``. Idempotent."""

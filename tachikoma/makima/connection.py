@@ -42,6 +42,7 @@ _SILENT_BEATS = 1.75
 """After a ping each beat an answer is due within one; who is silent for longer is gone."""
 _LOOKS_EACH_BEAT = 8
 _FULL_DISK_S = 5.0
+_SETTLE_S = 0.05
 
 LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
 _log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class Connection:
     def _at_rest(self) -> bool:
         """Whether there is nothing more to be said, and all that was is known to have come."""
         return (
-            self._rested_at == self._book.newest
+            self._rested_at == self._book.said
             and self._window.empty
             and self._settled == self._window.delivered
         )
@@ -195,12 +196,12 @@ class Connection:
 
     async def _flow(self, heard: int | None) -> None:
         """Send what the outbox holds and will hold."""
-        if heard is not None and heard > self._book.newest:
+        if heard is not None and heard > self._book.said:
             _log.warning(
                 "the server has message %d of this machine, and %d is the last there was: "
                 "its numbers are passed over",
                 heard,
-                self._book.newest,
+                self._book.said,
             )
             heard = None
         if heard is not None:
@@ -210,11 +211,11 @@ class Connection:
             while self._window.full:
                 self._answered.clear()
                 await self._answered.wait()
-            newest = self._book.newest
+            said = self._book.said
             batch = await self._book.waiting(self._sent, most_bytes=BATCH_BYTES)
             if not batch:
-                self._rested_at = newest
-                await self._book.more()
+                self._rested_at = said
+                await self._book.more(said)
                 continue
             for each in batch:
                 await self._channel.send_str(
@@ -239,6 +240,8 @@ class Connection:
                 self._acknowledged.set()
             else:
                 self._settled = delivered
+            # A turn of the disk each so many answers, not each.
+            await self._clock.sleep(_SETTLE_S)
 
     async def _beat(self) -> None:
         while True:

@@ -26,9 +26,12 @@ from tachikoma.model.errors import DiskFullError, PermissionDeniedError
 from tachikoma.model.errors_fleet import BookError, BookTooNewError
 
 _BUSY_S = 5.0
-_PAGE_BYTES = 16 * 1024
+_PAGE_BYTES = 8 * 1024
 _CACHE_KIB = 16 * 1024
-_WAL_KEPT_BYTES = 16 * 1024 * 1024
+_WAL_PAGES = 4096
+"""When so many pages are in the write-ahead log, they are synced and moved to their places: seldom
+enough that output is not held up by the disk at every turn.
+"""
 _SPARE_PAGES = 4096
 """So many free pages, and more than are in use, are given back when the book is opened."""
 _LONGEST_PID = 32
@@ -52,7 +55,8 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
-        """Commit what the block does, all of it, or nothing if it fails or is cancelled.
+        """Commit what the block does, all of it, or nothing if it fails or is cancelled. It begins
+        with the first statement that changes something.
 
         Raises:
             DiskFullError: no space is left.
@@ -61,7 +65,6 @@ class Database:
         async with self._turn:
             with translated(self._path):
                 try:
-                    await self._writing.execute("BEGIN IMMEDIATE")
                     yield self._writing
                     await self._writing.commit()
                 except BaseException:
@@ -209,7 +212,7 @@ def _made(path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _connected(path: Path, mode: str) -> AsyncIterator[aiosqlite.Connection]:
-    connect = partial(aiosqlite.connect, isolation_level=None, timeout=_BUSY_S, uri=True)
+    connect = partial(aiosqlite.connect, isolation_level="IMMEDIATE", timeout=_BUSY_S, uri=True)
     with translated(path):
         connection = await connect(f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}")
     try:
@@ -225,7 +228,8 @@ async def _prepared(connection: aiosqlite.Connection, birth: Mapping[str, str]) 
     await connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # heeded by an empty file
     statements = await _migration(connection)
     await connection.execute("PRAGMA journal_mode = WAL")
-    await connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
+    await connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+    await connection.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * _PAGE_BYTES}")
     await connection.execute("PRAGMA synchronous = FULL")
     await connection.execute("BEGIN IMMEDIATE")
     for statement in (*statements, *AT_OPENING):

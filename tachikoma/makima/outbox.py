@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-
-import aiosqlite
 
 from tachikoma.makima.database import Database
 from tachikoma.makima.messages import Message
 from tachikoma.makima.wire import encode
 
+_FRESH_BYTES = 4 * 1024 * 1024
+"""So much of what was said last is kept in memory too: a link that keeps up reads no file."""
 _LOOKED_THROUGH = 2048
 """So many messages at most are handed out at once."""
 
@@ -29,7 +30,10 @@ class Stored:
 
 @dataclass(slots=True)
 class _Count:
+    """What a transaction changes: bytes, and the messages that are new."""
+
     change: int = 0
+    rows: list[tuple[int, int, str]] = field(default_factory=list)
 
 
 class Outbox:
@@ -40,35 +44,48 @@ class Outbox:
 
     def __init__(self, database: Database, *, newest: int, most_bytes: int) -> None:
         self._database = database
-        self._newest = newest
+        self._given = self._said = newest
         self._most_bytes = most_bytes
+        # All that was said after `_stale` and is not delivered; what is older is in the file only.
+        self._fresh: deque[tuple[Stored, int]] = deque()
+        self._fresh_bytes = 0
+        self._stale = newest
         self._bytes: int | None = None
         self._turn = asyncio.Lock()
         self._spoken = asyncio.Event()
         self._shrunk = asyncio.Event()
 
     @property
-    def newest(self) -> int:
-        """The highest ``seq`` that was given out."""
-        return self._newest
+    def said(self) -> int:
+        """The ``seq`` of the last message that was said, or higher."""
+        return self._said
 
-    @asynccontextmanager
-    async def saying(self, messages: Sequence[Message]) -> AsyncIterator[aiosqlite.Connection]:
-        """Append ``messages`` in the same transaction as what the block does."""
+    async def say(
+        self, messages: Sequence[Message], *, change: tuple[str, Sequence[object]] | None = None
+    ) -> None:
+        """Append ``messages`` in the same transaction as ``change``, a statement and its values.
+
+        Raises:
+            RuntimeError: there is no row for it to change; nothing is said.
+        """
         texts = [encode(message) for message in messages]
         sizes = [len(text.encode()) for text in texts]
         async with self._counting() as count, self._database.transaction() as connection:
-            yield connection
             # Numbered within the transaction: what is committed later has the higher number.
-            rows = [
-                (self._newest + at, size, text)
+            count.rows = [
+                (self._given + at, size, text)
                 for at, (size, text) in enumerate(zip(sizes, texts, strict=True), 1)
             ]
-            self._newest += len(rows)
-            if rows:
-                await connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", rows)
+            self._given += len(texts)
+            inserted = connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", count.rows)
+            if change is None:
+                await inserted
+            else:
+                # Handed over together: each turn of SQLite's thread costs more than the work.
+                changed, _ = await asyncio.gather(connection.execute(*change), inserted)
+                if changed.rowcount != 1:
+                    raise RuntimeError(f"nothing there to change: {change[0]}")
             count.change = sum(sizes)
-        self._spoken.set()
 
     async def room(self) -> None:
         """Wait while there is too much in it already."""
@@ -80,7 +97,8 @@ class Outbox:
         """Give the oldest messages after ``after``: at least one if there is one, and together not
         much above ``most_bytes``.
         """
-        self._spoken.clear()
+        if after >= self._stale:
+            return self._of_fresh(after, most_bytes)
         sizes = await self._database.rows(
             "SELECT seq, size FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?",
             (after, _LOOKED_THROUGH),
@@ -100,30 +118,62 @@ class Outbox:
             )
         ]
 
-    async def more(self) -> None:
-        """Wait until something may have come since `waiting` was asked."""
-        await self._spoken.wait()
+    async def more(self, since: int) -> None:
+        """Wait until something was said after `said` was ``since``."""
+        while self._said <= since:
+            self._spoken.clear()
+            await self._spoken.wait()
 
     async def delivered(self, up_to: int) -> None:
         """Forget the messages up to ``up_to``; their space is used again."""
         async with self._counting() as count, self._database.transaction() as connection:
             found = await connection.execute_fetchall(
-                "SELECT COALESCE(SUM(size), 0) FROM outbox WHERE seq <= ?", (up_to,)
+                "DELETE FROM outbox WHERE seq <= ? RETURNING size", (up_to,)
             )
-            await connection.execute("DELETE FROM outbox WHERE seq <= ?", (up_to,))
             count.change = -sum(size for (size,) in found)
+        while self._fresh and self._fresh[0][0].seq <= up_to:
+            self._fresh_bytes -= self._fresh.popleft()[1]
         self._shrunk.set()
 
     @asynccontextmanager
     async def _counting(self) -> AsyncIterator[_Count]:
-        """Keep account of the bytes. After a failure, or when it was cancelled while SQLite worked,
-        nobody knows what was committed: then they are counted anew.
+        """Keep account of what is there. After a failure, or when it was cancelled while SQLite
+        worked, nobody knows what was committed: then the file is asked.
         """
         async with self._turn:
             held, self._bytes = self._bytes, None
             count = _Count()
-            yield count
+            try:
+                yield count
+            except BaseException:
+                self._fresh.clear()
+                self._fresh_bytes = 0
+                self._stale = self._said = self._given
+                self._spoken.set()
+                raise
             self._bytes = None if held is None else held + count.change
+            self._keep(count.rows)
+            self._spoken.set()
+
+    def _keep(self, rows: Sequence[tuple[int, int, str]]) -> None:
+        """Have what was just committed at hand, and let go of what came long before it."""
+        for seq, size, text in rows:
+            self._said = seq
+            self._fresh.append((Stored(seq, text), size))
+            self._fresh_bytes += size
+        while self._fresh_bytes > _FRESH_BYTES:
+            stored, size = self._fresh.popleft()
+            self._stale, self._fresh_bytes = stored.seq, self._fresh_bytes - size
+
+    def _of_fresh(self, after: int, most_bytes: int) -> list[Stored]:
+        found: list[Stored] = []
+        for stored, size in self._fresh:
+            if stored.seq > after:
+                found.append(stored)
+                most_bytes -= size
+            if most_bytes <= 0:
+                break
+        return found
 
     async def _size(self) -> int:
         async with self._turn:

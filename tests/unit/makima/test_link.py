@@ -235,7 +235,7 @@ async def test_a_server_that_has_more_than_was_ever_said_is_no_reason_to_forget(
     server: MakimaServer, daemon: Daemon, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.manners.counts = True
-    server.last[daemon.book.machine_id] = daemon.book.newest + 1000
+    server.last[daemon.book.machine_id] = daemon.book.said + 1000
     await daemon.book.say(lines(0, 3))
     async with daemon.running():
         await server.said("taskOutput", 3)

@@ -31,11 +31,6 @@ def stored(first: int, *texts: str) -> list[Stored]:
     return [Stored(first + at, encode(output(text))) for at, text in enumerate(texts)]
 
 
-async def said(outbox: Outbox, messages: list[TaskOutput]) -> None:
-    async with outbox.saying(messages):
-        pass
-
-
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     async with opened(tmp_path / "daemon.db", birth={}) as made:
@@ -48,20 +43,20 @@ def outbox(database: Database) -> Outbox:
 
 
 async def test_messages_are_given_in_the_order_in_which_they_were_said(outbox: Outbox) -> None:
-    await said(outbox, numbers(2))
-    await said(outbox, [])
-    await said(outbox, numbers(1, since=2))
+    await outbox.say(numbers(2))
+    await outbox.say([])
+    await outbox.say(numbers(1, since=2))
     assert await outbox.waiting(0, most_bytes=PLENTY) == stored(11, "0", "1", "2")
     assert await outbox.waiting(12, most_bytes=PLENTY) == stored(13, "2")
     assert await outbox.waiting(13, most_bytes=PLENTY) == []
-    assert outbox.newest == 13
+    assert outbox.said == 13
 
 
 @pytest.mark.parametrize(("most", "count"), [(1, 1), (SIZE, 1), (SIZE + 1, 2), (PLENTY, 5)])
 async def test_so_many_are_given_as_reach_the_bytes_asked_for_and_one_at_least(
     outbox: Outbox, most: int, count: int
 ) -> None:
-    await said(outbox, numbers(5))
+    await outbox.say(numbers(5))
     assert len(await outbox.waiting(0, most_bytes=most)) == count
 
 
@@ -72,35 +67,36 @@ async def test_messages_of_many_speakers_have_numbers_in_the_order_they_can_be_s
 
     async def listen() -> None:
         while len(seen) < 40:
+            known = outbox.said
             batch = await outbox.waiting(seen[-1] if seen else 0, most_bytes=SIZE)
             seen.extend(each.seq for each in batch)
             if not batch:
-                await outbox.more()
+                await outbox.more(known)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(listen())
         for _ in range(20):
-            group.create_task(said(outbox, numbers(2)))
+            group.create_task(outbox.say(numbers(2)))
     assert seen == list(range(11, 51))
 
 
 async def test_delivered_messages_are_forgotten_and_none_after_them(outbox: Outbox) -> None:
-    await said(outbox, numbers(3))
+    await outbox.say(numbers(3))
     await outbox.delivered(12)
     assert await outbox.waiting(0, most_bytes=PLENTY) == stored(13, "2")
     await outbox.delivered(12)
     await outbox.delivered(99)
     assert await outbox.waiting(0, most_bytes=PLENTY) == []
-    await said(outbox, numbers(1))
+    await outbox.say(numbers(1))
     assert await outbox.waiting(0, most_bytes=PLENTY) == stored(14, "0")
 
 
 async def test_there_is_room_until_the_bound_and_then_not_before_something_is_delivered(
     outbox: Outbox,
 ) -> None:
-    await said(outbox, numbers(2))
+    await outbox.say(numbers(2))
     await outbox.room()
-    await said(outbox, numbers(3))  # saying never waits, whatever the bound
+    await outbox.say(numbers(3))  # saying never waits, whatever the bound
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(outbox.room())
         for delivered in (11, 12):
@@ -110,7 +106,7 @@ async def test_there_is_room_until_the_bound_and_then_not_before_something_is_de
 
 
 async def test_what_was_there_before_counts(database: Database) -> None:
-    await said(Outbox(database, newest=10, most_bytes=PLENTY), numbers(3))
+    await Outbox(database, newest=10, most_bytes=PLENTY).say(numbers(3))
     again = Outbox(database, newest=20, most_bytes=3 * SIZE)
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(again.room())
@@ -120,11 +116,11 @@ async def test_what_was_there_before_counts(database: Database) -> None:
 
 
 async def test_what_failed_is_not_said_and_takes_no_room(outbox: Outbox) -> None:
-    with pytest.raises(RuntimeError, match="in the middle"):
-        async with outbox.saying(numbers(5)):
-            raise RuntimeError("in the middle")
+    nothing = ("UPDATE book SET value = '' WHERE name = ?", ("no such",))
+    with pytest.raises(RuntimeError, match="nothing there to change"):
+        await outbox.say(numbers(5), change=nothing)
     await outbox.room()
-    await said(outbox, numbers(1))
+    await outbox.say(numbers(1))
     assert [each.text for each in await outbox.waiting(0, most_bytes=PLENTY)] == [
         encode(output("0"))
     ]
@@ -135,13 +131,13 @@ async def test_who_is_cancelled_while_speaking_has_said_all_or_nothing(
     outbox: Outbox, turns: int
 ) -> None:
     async with asyncio.TaskGroup() as group:
-        speaking = group.create_task(said(outbox, numbers(2)))
+        speaking = group.create_task(outbox.say(numbers(2)))
         for _ in range(turns):
             await asyncio.sleep(0)
         speaking.cancel()
-    await said(outbox, numbers(1, since=2))
+    await outbox.say(numbers(1, since=2))
     texts = [each.text for each in await outbox.waiting(0, most_bytes=PLENTY)]
     whole = [encode(each) for each in numbers(3)]
     assert texts in (whole, whole[2:])
-    await outbox.delivered(outbox.newest)
+    await outbox.delivered(outbox.said)
     await outbox.room()
