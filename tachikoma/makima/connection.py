@@ -205,8 +205,8 @@ class Connection:
             )
             heard = None
         if heard is not None:
-            await self._book.delivered(heard)
             self._sent = heard
+            await self._ping()
         while True:
             while self._window.full:
                 self._answered.clear()

@@ -95,6 +95,8 @@ class Link:
                 self._leaving = True
                 if self._connection is not None:
                     await self._connection.leave()
+                if not self._commands.empty():
+                    _log.warning("%d commands were not begun", self._commands.qsize())
                 raise
             performing.cancel()
         assert error is not None

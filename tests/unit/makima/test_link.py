@@ -22,6 +22,7 @@ from tachikoma.makima.messages import DaemonDirectories, TaskComplete, TaskOutpu
 from tachikoma.makima.session import Identity
 from tachikoma.makima.settings import ServerSettings
 from tachikoma.model.errors_fleet import (
+    BookError,
     MakimaConfigError,
     MakimaError,
     RefusedError,
@@ -327,6 +328,15 @@ async def test_leaving_a_server_that_reads_no_more_takes_only_so_long(
         async with asyncio.timeout(5):
             await asyncio.wait({task})
         assert len(await daemon.book.waiting(0, most_bytes=1 << 30)) >= 8
+
+
+@pytest.mark.live
+async def test_a_book_that_cannot_be_read_ends_it(server: MakimaServer, daemon: Daemon) -> None:
+    async with daemon.book._database.transaction() as connection:
+        await connection.execute("DROP TABLE outbox")
+    with pytest.raises(BookError, match="no such table"):
+        await daemon.link.run()
+    assert len(server.daemons) == 1
 
 
 @pytest.mark.live

@@ -14,6 +14,7 @@ from tachikoma.makima.wire import encode
 
 TASK = UUID("550e8400-e29b-41d4-a716-446655440000")
 PLENTY = 1 << 30
+NOTHING = ("UPDATE book SET value = '' WHERE name = ?", ("no such",))
 
 
 def output(text: str) -> TaskOutput:
@@ -116,14 +117,45 @@ async def test_what_was_there_before_counts(database: Database) -> None:
 
 
 async def test_what_failed_is_not_said_and_takes_no_room(outbox: Outbox) -> None:
-    nothing = ("UPDATE book SET value = '' WHERE name = ?", ("no such",))
     with pytest.raises(RuntimeError, match="nothing there to change"):
-        await outbox.say(numbers(5), change=nothing)
+        await outbox.say(numbers(5), change=NOTHING)
     await outbox.room()
     await outbox.say(numbers(1))
     assert [each.text for each in await outbox.waiting(0, most_bytes=PLENTY)] == [
         encode(output("0"))
     ]
+
+
+async def test_what_is_too_much_to_be_kept_at_hand_comes_from_the_file_and_in_order(
+    outbox: Outbox,
+) -> None:
+    texts = [f"{number} " + "x" * 500_000 for number in range(14)]
+    for text in texts:
+        await outbox.say([output(text)])
+    seen: list[Stored] = []
+    while batch := await outbox.waiting(seen[-1].seq if seen else 0, most_bytes=900_000):
+        seen += batch
+        await outbox.delivered(batch[0].seq)
+    assert seen == stored(11, *texts)
+
+
+async def test_after_a_failure_nothing_that_was_said_is_passed_over(outbox: Outbox) -> None:
+    await outbox.say(numbers(1))
+    with pytest.raises(RuntimeError, match="nothing there"):
+        await outbox.say(numbers(1, since=1), change=NOTHING)
+    await outbox.say(numbers(1, since=2))
+    known = outbox.said
+    assert await outbox.waiting(0, most_bytes=PLENTY) == [
+        *stored(11, "0"),
+        *stored(13, "2"),
+    ]
+    assert await outbox.waiting(11, most_bytes=PLENTY) == stored(13, "2")
+    assert await outbox.waiting(13, most_bytes=PLENTY) == []
+    async with asyncio.TaskGroup() as group:
+        more = group.create_task(outbox.more(known))
+        await outbox.say(numbers(1, since=3))
+        await more
+    assert await outbox.waiting(13, most_bytes=PLENTY) == stored(14, "3")
 
 
 @pytest.mark.parametrize("turns", range(12))
