@@ -36,9 +36,9 @@ class Book:
     the daemon.
 
     If starting fails, nothing is held. On stop the file is closed and another daemon may have it.
-    Nothing in it but the outbox is secret: the key of an orchestrator's tools stands there until
-    the server has it. Every method raises BookError if the file is damaged or gone, and those that
-    write raise DiskFullError, and then have written nothing.
+    The only secrets in it are the keys of orchestrators' tools, good until their task has ended;
+    the file is for its user only. Every method raises BookError if the file is damaged or gone, and
+    those that write raise DiskFullError, and then have written nothing.
     """
 
     def __init__(

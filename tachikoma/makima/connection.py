@@ -107,8 +107,9 @@ class Connection:
                 self._after = () if self._leaving else self._session.lost(self._reason)
             return self._after
         finally:
-            self._over.set()
             self._cut()
+            await self._close()  # gives back what aiohttp holds, whatever way it ended
+            self._over.set()
 
     async def leave(self) -> None:
         """Say what is left to be said, for a while at most, then close."""

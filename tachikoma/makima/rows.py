@@ -18,6 +18,7 @@ from tachikoma.makima.record import (
     Skip,
     TaskRecord,
     TaskStatus,
+    Verdict,
     Workspace,
 )
 from tachikoma.makima.wire import decode_command
@@ -27,7 +28,8 @@ CHANGING = (
     *("status", "created", "started", "ended", "isolation"),
     *("repository", "worktree", "branch", "base", "session", "stdout", "stderr"),
     *("turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens"),
-    *("cost_usd", "summary", "error", "skips"),
+    *("cost_usd", "summary", "result", "verdict", "error", "agent_over"),
+    *("paused_at", "paused_s", "tool_key", "skips"),
 )
 """The columns of ``tasks`` beside its key, in the order of `to_row`."""
 
@@ -38,7 +40,7 @@ class NotARecordError(ValueError):
 
 def to_row(record: TaskRecord) -> tuple[object, ...]:
     """Give the values of the columns `CHANGING`."""
-    place = record.workspace
+    place, verdict = record.workspace, record.verdict
     return (
         record.status.value,
         record.created,
@@ -50,11 +52,17 @@ def to_row(record: TaskRecord) -> tuple[object, ...]:
         None if place is None else os.fsencode(place.worktree),
         None if place is None else place.branch,
         None if place is None else place.base,
-        None if record.session is None else str(record.session),
+        record.session,
         *astuple(record.position),
         *astuple(record.figures),
         _sound(record.summary),
-        _sound(record.error),
+        None if record.result is None else _sound(record.result),
+        None if verdict is None else verdict.status.value,
+        None if verdict is None else _sound(verdict.error),
+        record.agent_over,
+        record.paused_at,
+        record.paused_s,
+        record.tool_key,
         json.dumps([[str(skip.subtask), skip.reason] for skip in record.skips]),
     )
 
@@ -69,8 +77,9 @@ def from_row(arrival: int, order: str, row: Sequence[Any]) -> TaskRecord:
     if not isinstance(said, SpawnTask):
         raise NotARecordError(f"the order of task {arrival} cannot be read")
     status, created, started, ended, isolation, *rest = row
-    repository, worktree, branch, base, session, *counts = rest
-    stdout, stderr, *figures, summary, error, skips = counts
+    repository, worktree, branch, base, session, *rest = rest
+    stdout, stderr, turns, given, made, read, kept, cost, *rest = rest
+    summary, result, verdict, error, agent_over, paused_at, paused_s, tool_key, skips = rest
     try:
         return TaskRecord(
             order=said,
@@ -83,15 +92,20 @@ def from_row(arrival: int, order: str, row: Sequence[Any]) -> TaskRecord:
             workspace=None
             if repository is None
             else Workspace(_path(repository), _path(worktree), branch, base),
-            session=None if session is None else UUID(session),
+            session=session,
             position=Position(stdout, stderr),
-            figures=Figures(*figures),
+            figures=Figures(turns, given, made, read, kept, cost),
             summary=summary,
-            error=error,
+            result=result,
+            verdict=None if verdict is None else Verdict(TaskStatus(verdict), error),
+            agent_over=bool(agent_over),
+            paused_at=paused_at,
+            paused_s=paused_s,
+            tool_key=tool_key,
             skips=tuple(Skip(UUID(subtask), reason) for subtask, reason in json.loads(skips)),
         )
-    except (ValueError, TypeError) as error_:
-        raise NotARecordError(f"task {said.task_id}: {error_}") from error_
+    except (ValueError, TypeError) as fault:
+        raise NotARecordError(f"task {said.task_id}: {fault}") from fault
 
 
 def _path(raw: bytes) -> Path:

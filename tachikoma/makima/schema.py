@@ -14,11 +14,13 @@ _FIRST = (
     CREATE TABLE tasks (
         id TEXT PRIMARY KEY, arrival INTEGER NOT NULL UNIQUE,
         status TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
-        isolation TEXT, repository BLOB, worktree BLOB, branch TEXT, base TEXT, session TEXT,
-        stdout INTEGER NOT NULL, stderr INTEGER NOT NULL,
+        isolation TEXT, repository BLOB, worktree BLOB, branch TEXT, base TEXT,
+        session TEXT NOT NULL, stdout INTEGER NOT NULL, stderr INTEGER NOT NULL,
         turns INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
         cache_read_tokens INTEGER NOT NULL, cache_creation_tokens INTEGER NOT NULL,
-        cost_usd REAL NOT NULL, summary TEXT NOT NULL, error TEXT NOT NULL, skips TEXT NOT NULL
+        cost_usd REAL NOT NULL, summary TEXT NOT NULL, result TEXT,
+        verdict TEXT, error TEXT, agent_over INTEGER NOT NULL,
+        paused_at REAL, paused_s REAL NOT NULL, tool_key TEXT NOT NULL, skips TEXT NOT NULL
     ) STRICT
     """,
     "CREATE TABLE orders (task TEXT PRIMARY KEY REFERENCES tasks, said TEXT NOT NULL) STRICT",

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tachikoma.makima.commands import SpawnTask
-from tachikoma.makima.record import Figures, Position, Skip, TaskRecord, TaskStatus, Workspace
+from tachikoma.makima.record import (
+    Figures,
+    Position,
+    Skip,
+    TaskRecord,
+    TaskStatus,
+    Verdict,
+    Workspace,
+)
 from tachikoma.makima.rows import CHANGING, NotARecordError, from_row, to_row
 from tachikoma.makima.wire import encode
 
@@ -31,7 +39,13 @@ RECORDS = st.builds(
     position=st.builds(Position, COUNTS, COUNTS),
     figures=st.builds(Figures, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, st.floats(0, 1e12)),
     summary=TEXT,
-    error=TEXT,
+    session=TEXT,
+    result=st.none() | TEXT,
+    verdict=st.none() | st.builds(Verdict, st.sampled_from(TaskStatus), TEXT),
+    agent_over=st.booleans(),
+    paused_at=st.none() | st.floats(0, 1e12),
+    paused_s=st.floats(0, 1e12),
+    tool_key=TEXT,
     skips=st.lists(st.builds(Skip, st.uuids(), TEXT)).map(tuple),
 )
 
@@ -60,7 +74,7 @@ def test_half_a_character_in_a_summary_becomes_a_question_mark() -> None:
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("status", "asleep"), ("session", "x"), ("skips", "no JSON"), ("skips", "[[1]]")],
+    [("status", "asleep"), ("verdict", "asleep"), ("skips", "no JSON"), ("skips", "[[1]]")],
 )
 def test_what_nobody_of_us_wrote_is_no_record(column: str, value: Any) -> None:
     row: list[object] = list(to_row(NEW))
