@@ -7,16 +7,19 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tachikoma.config.layers import Layer, MismatchError
+from tachikoma.config.layers import Layer, MismatchError, Value
 from tachikoma.config.load import RepositoryFile, Trusts, Withheld, contents, nobody, parsed
+from tachikoma.host.paths import Paths
 from tachikoma.makima.keys import BY_NAME, DEFAULT_PATHS, KEYS, DaemonKey
 from tachikoma.makima.server_url import in_the_clear, without_user
 from tachikoma.makima.settings import (
+    AutoClone,
     DaemonSettings,
     LocalDbSettings,
     LoggingSettings,
@@ -56,6 +59,17 @@ class Surroundings:
     home: Path
     user_file: Path
     system_file: Path | None
+
+
+def surroundings(environ: Mapping[str, str], cwd: Path, paths: Paths) -> Surroundings:
+    """Give where a user's configuration is looked for on this machine."""
+    return Surroundings(
+        environ=environ,
+        cwd=cwd,
+        home=paths.home,
+        user_file=paths.config.parent / "makima-daemon" / "config.toml",
+        system_file=Path("/etc/makima-daemon/config.toml") if sys.platform == "linux" else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,12 +304,27 @@ def _looked_at(read: _Read, own: Mapping[str, object], trusts: Trusts) -> Reposi
     """Say what of a repository's file takes trust: what the user's own files do not say as well."""
     digest = hashlib.sha256(read.raw).hexdigest()
     withheld = tuple(
-        Withheld(name, shown(key, value), key.why_not)
+        Withheld(name, _whole(key, value), key.why_not)
         for name, value in read.values.items()
         if (key := BY_NAME[name]).why_not and value not in (key.harmless, own.get(name))
     )
     file = read.layer.file
     return RepositoryFile(file, digest, trusts(file, digest), withheld)
+
+
+def _whole(key: DaemonKey, value: object) -> Value:
+    """Give a value as who is asked to trust it has to see it: whole, but for the key."""
+    match value:
+        case str() if key.name == "server.api_key":
+            return "[redacted]"
+        case Mapping():
+            return tuple(f"{name}={each}" for name, each in value.items())
+        case tuple():
+            return tuple(each.url if isinstance(each, AutoClone) else str(each) for each in value)
+        case bool() | int() | str() | Path():
+            return value
+        case _:
+            raise AssertionError(f"no key holds {value!r}")
 
 
 def _held(file: RepositoryFile, key: str) -> bool:

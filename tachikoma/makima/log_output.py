@@ -48,8 +48,8 @@ def logging_to(
     handler = _Handler(stream)
     handler.setFormatter(_formatter(settings, colour=colour, secrets=secrets))
     root, ours = logging.getLogger(), logging.getLogger(_OURS)
-    before = root.level, ours.level
-    root.addHandler(handler)
+    before = root.level, ours.level, list(root.handlers)
+    root.handlers[:] = [handler]
     root.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
     ours.setLevel(level)
     structlog.configure(
@@ -66,7 +66,7 @@ def logging_to(
         yield
     finally:
         structlog.reset_defaults()
-        root.removeHandler(handler)
+        root.handlers[:] = before[2]
         root.setLevel(before[0])
         ours.setLevel(before[1])
 

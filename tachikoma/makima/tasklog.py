@@ -11,12 +11,12 @@ daemon some lines may be in it twice.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -24,16 +24,52 @@ from uuid import UUID
 from tachikoma.host import files
 from tachikoma.host.paths import private_dir
 from tachikoma.makima.tasks.port import Line
+from tachikoma.model.errors import HostError
 
 LARGEST = 64 << 20
 _LONGEST_LINE = 4 << 20
 _CUT = b'{"type": "cut", "bytes": '
 _CHUNK = 1 << 20
+_log = logging.getLogger(__name__)
 
 
 def task_log(database: Path, task: UUID) -> Path:
     """Say where the output of ``task`` is kept, beside the daemon's database."""
     return database.parent / "logs" / f"task-{task}.log"
+
+
+class TaskLogs:
+    """The files of all tasks of one daemon. Nothing here fails: a task does not end because its
+    output cannot be kept for people; the log of the daemon says so once for each.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._open: dict[UUID, TaskLog] = {}
+        self._failing: set[UUID] = set()
+
+    def keep(self, task: UUID, lines: Sequence[Line]) -> None:
+        """Append what the agent of ``task`` printed."""
+        self._do(task, lambda log: log.add(lines))
+
+    def note(self, task: UUID, text: str) -> None:
+        """Append something that the daemon has to say about ``task``."""
+        self._do(task, lambda log: log.note(text))
+
+    def ended(self, task: UUID) -> None:
+        """Know that the agent of ``task`` will print no more."""
+        self._do(task, TaskLog.end)
+        self._open.pop(task, None)
+        self._failing.discard(task)
+
+    def _do(self, task: UUID, work: Callable[[TaskLog], None]) -> None:
+        path = task_log(self._database, task)
+        try:
+            work(self._open.setdefault(task, TaskLog(path)))
+        except HostError as error:
+            if task not in self._failing:
+                _log.warning("what the agent prints is not kept in %s: %s", path, error.message)
+            self._failing.add(task)
 
 
 class TaskLog:
@@ -44,30 +80,30 @@ class TaskLog:
         self._largest = largest
         self._begun = {False: "", True: ""}
 
-    async def add(self, lines: Sequence[Line]) -> None:
+    def add(self, lines: Sequence[Line]) -> None:
         """Append what the agent printed; a piece of a line waits for the rest of it.
 
         Raises:
             HostError: the file cannot be written.
         """
         if data := b"".join(self._whole(lines)):
-            await asyncio.to_thread(self._append, data)
+            self._append(data)
 
-    async def note(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Append something that the daemon has to say.
 
         Raises:
             HostError: as ``add``.
         """
-        await asyncio.to_thread(self._append, _told("daemon", text))
+        self._append(_told("daemon", text))
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """Append a line that has begun and will not go on.
 
         Raises:
             HostError: as ``add``.
         """
-        await self.add([Line("", stderr=stderr) for stderr, text in self._begun.items() if text])
+        self.add([Line("", stderr=stderr) for stderr, text in self._begun.items() if text])
 
     def _whole(self, lines: Sequence[Line]) -> Iterator[bytes]:
         for line in lines:
