@@ -19,9 +19,9 @@ def _lines(note: str) -> Iterator[str]:
         "Files are TOML: `/etc/makima-daemon/config.toml` (Linux),"
         " `~/.config/makima-daemon/config.toml`, and `makima-daemon.toml` in the current directory;"
         " a later one wins key by key, and a list or table as a whole. `--config FILE` reads that"
-        " file instead of the three. Variables win over files, options over variables. Every key has"
-        f" two variables; `server.api_key` has `{API_KEY_VARIABLE}` besides, which wins. An empty"
-        " variable counts as unset. Lists are JSON or words as in a shell, tables are JSON.\n"
+        " file instead of the three. Variables win over files, options over variables. Every key"
+        f" has two variables; `server.api_key` has `{API_KEY_VARIABLE}` besides, which wins. An"
+        " empty variable counts as unset. Lists are JSON or words as in a shell, tables are JSON.\n"
     )
     yield (
         "`~/` is the home directory. Relative paths start from the directory of their file, in the"
