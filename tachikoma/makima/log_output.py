@@ -56,7 +56,7 @@ def logging_to(
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.contextvars.merge_contextvars,
-            *_BEGINNING,
+            *_beginning(settings),
             ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -71,13 +71,15 @@ def logging_to(
         ours.setLevel(before[1])
 
 
-_BEGINNING: tuple[Processor, ...] = (
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.PositionalArgumentsFormatter(),
-    structlog.stdlib.ExtraAdder(),
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-)
+def _beginning(settings: LoggingSettings) -> tuple[Processor, ...]:
+    people = settings.format == "pretty"
+    return (
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ" if people else "iso", utc=True),
+    )
 
 
 def _formatter(
@@ -90,7 +92,7 @@ def _formatter(
         else (structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer())
     )
     return ProcessorFormatter(
-        foreign_pre_chain=_BEGINNING,
+        foreign_pre_chain=_beginning(settings),
         processors=[
             ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,

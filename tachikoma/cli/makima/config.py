@@ -65,6 +65,8 @@ def _shown(value: object, home: Path) -> str:
             return "-"
         case str():
             return _short(value, home) if value.startswith("/") else value
+        case [dict(), *_] as clones:
+            return " ".join(str(each.get("url")) for each in clones if isinstance(each, dict))
         case _:
             return json.dumps(value, ensure_ascii=False)
 

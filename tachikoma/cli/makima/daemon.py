@@ -25,7 +25,7 @@ from tachikoma.model.errors_fleet import AgentMissingError, MakimaConfigError
 from tachikoma.model.version import VERSION
 from tachikoma.runtime import Runtime
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("tachikoma.makima.daemon")
 _OPTIONS = {
     "server_url": ("server.url", "--server-url"),
     "api_key": ("server.api_key", "--api-key"),

@@ -44,6 +44,13 @@ def test_json_has_the_variables_too(line: CommandLine) -> None:
     assert found["server.api_key"]["value"] is None
 
 
+def test_clones_are_shown_by_their_urls(line: CommandLine) -> None:
+    put(line, "[repos]\nauto_clone = ['github:a/b', { url = 'github:a/c', name = 'd' }]\n")
+    assert (
+        "  https://github.com/a/b.git https://github.com/a/c.git  " in line("makima", "config").out
+    )
+
+
 def test_warnings_are_told(line: CommandLine) -> None:
     ran = line("makima", "config", env={"MAKIMA_DAEMON_NONSENSE": "1"})
     assert "MAKIMA_DAEMON_NONSENSE is not applied" in ran.err

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachikoma.cli.makima.transcript import Transcript
@@ -150,6 +150,7 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=40)
 @given(st.text() | JSON.map(json.dumps) | EVENTS.map(json.dumps))
 def test_nothing_that_an_agent_prints_breaks_it(line: str) -> None:
     assert all("\x1b" not in piece.text for piece in Transcript(room=40)(line))
