@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,7 @@ LARGEST = 64 << 20
 _LONGEST_LINE = 4 << 20
 _CUT = b'{"type": "cut", "bytes": '
 _CHUNK = 1 << 20
+_LARGEST_COPY = 1 << 30
 _log = logging.getLogger(__name__)
 
 
@@ -139,7 +141,8 @@ class TaskLog:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as kept:
             kept.write(_CUT + b"%d}\n" % (before + start - head))
-            shutil.copyfileobj(file, kept, _CHUNK)
+            kept.flush()
+            _copy_rest(file, kept, start)
         temporary.replace(self._path)
 
 
@@ -204,6 +207,18 @@ def _skip_line(file: BinaryIO) -> None:
         if (found := data.find(b"\n")) >= 0:
             file.seek(found + 1 - len(data), os.SEEK_CUR)
             return
+
+
+def _copy_rest(source: BinaryIO, target: BinaryIO, start: int) -> None:
+    """Copy from ``start`` to the end: by the kernel where it can, since a loop waits for this."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # not on every file system
+            while count := os.copy_file_range(
+                source.fileno(), target.fileno(), _LARGEST_COPY, offset_src=start
+            ):
+                start += count
+    source.seek(start)
+    shutil.copyfileobj(source, target, _CHUNK)
 
 
 def _write(file: BinaryIO, data: bytes) -> None:

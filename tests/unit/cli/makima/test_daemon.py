@@ -3,7 +3,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from tachikoma.cli.makima.daemon import vms_work
 from tachikoma.model.checks import Check
 from tachikoma.model.errors_fleet import RefusedError
 from tachikoma.model.version import VERSION
-from tests.unit.cli.stand import CommandLine
+from tests.unit.cli.stand import CommandLine, Output, terminal_on
 
 READY = {
     "MAKIMA_API_KEY": "mk_0123456789",
@@ -170,9 +173,59 @@ def test_help_tells_both_names_and_version_the_programs(
     assert capsys.readouterr().out == f"makima-daemon {VERSION}\n"
 
 
-async def test_an_engine_that_cannot_be_had_runs_no_vms(line: CommandLine) -> None:
-    from tests.unit.cli.stand import Output, terminal_on
+_PROGRAM = """
+import asyncio, sys
+from tachikoma.cli import app
+from tachikoma.cli.terminal import current_directory, this_terminal
+from tachikoma.runtime import Runtime
 
+class Waits:
+    async def run(self):
+        await asyncio.Event().wait()
+
+class Joined(Runtime):
+    def makima_daemon(self, settings):
+        return Waits()
+
+def join(terminal, engine):
+    return Joined(environ=terminal.environ, cwd=current_directory(), hypervisor="synthetic")
+
+sys.exit(app.main(["makima", "daemon"], terminal=this_terminal(), make_runtime=join))
+"""
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_real_process_ends_with_status_0_and_a_log_of_json(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={
+            **os.environ,
+            **READY,
+            "MAKIMA_DAEMON_LOGGING_FORMAT": "json",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+    )
+    try:
+        assert process.stderr is not None
+        first = json.loads(process.stderr.readline())
+        assert first["message"] == f"makima-daemon {VERSION} starts"
+        assert first["server"] == "ws://localhost:8080/ws/daemon"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out) == (0, b"")
+    assert json.loads(err)["message"] == "the daemon has stopped"
+
+
+async def test_an_engine_that_cannot_be_had_runs_no_vms(line: CommandLine) -> None:
     with Output() as out, Output() as err:
         runtime = line.runtime(terminal_on(out, err), None)
         assert await vms_work(runtime)
