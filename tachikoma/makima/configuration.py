@@ -195,8 +195,13 @@ def _layers(place: Surroundings, config: Path | None) -> Iterator[Layer]:
             yield Layer(own, base=home, home=home, in_repository=False)
     local = place.cwd / LOCAL_FILE
     if _is_there(local):
-        inside = any((each / ".git").exists() for each in local.parents)
-        yield Layer(local, base=place.cwd, home=home, in_repository=inside)
+        yield Layer(local, base=place.cwd, home=home, in_repository=_in_repository(local))
+
+
+def _in_repository(file: Path) -> bool:
+    """Tell whether a file lies in a git repository, or is a link to one that does."""
+    around = {*file.parents, *file.resolve().parents}
+    return any((each / ".git").exists() for each in around)
 
 
 def _is_there(file: Path) -> bool:

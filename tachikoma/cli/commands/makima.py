@@ -48,7 +48,7 @@ class Makima(VerbGroup):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group("makima", cls=Makima, epilog=_EXAMPLES)
+@click.group("makima", cls=Makima, epilog=_EXAMPLES, no_args_is_help=False)
 def command() -> None:
     """Run the tasks of a makima server here: each in a git worktree and a VM of its own, by Claude
     Code.

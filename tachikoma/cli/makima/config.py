@@ -9,10 +9,11 @@ import click
 
 from tachikoma.cli import words
 from tachikoma.cli.door import Door
-from tachikoma.cli.makima.loading import config_option, load_with_warnings
+from tachikoma.cli.makima.loading import config_option, load
 from tachikoma.cli.table import Column
 from tachikoma.cli.verb import Verb
 from tachikoma.makima.describe import entries
+from tachikoma.model.events import Notice
 
 _COLUMNS = (
     Column("KEY"),
@@ -37,7 +38,9 @@ def command(door: Door, *, config: Path | None) -> int:
     /etc/makima-daemon/config.toml (Linux), ~/.config/makima-daemon/config.toml, and
     makima-daemon.toml in this directory.
     """
-    loaded = load_with_warnings(door, config)
+    loaded = load(door, config)
+    for warning in loaded.warnings:
+        door.screen.report(Notice(warning))
     found = entries(loaded)
     data: dict[str, object] = {
         "settings": [

@@ -73,8 +73,8 @@ class DaemonVerb(Verb):
 )
 @click.pass_obj
 def command(door: Door, /, *, config: Path | None, **options: str | None) -> int:
-    """Connect to the makima server and run its tasks by Claude Code, until SIGTERM or Ctrl-C. What
-    runs in VMs then goes on, and the next daemon takes it up again.
+    """Connect to the makima server and run its tasks by Claude Code, until SIGTERM or Ctrl-C.
+    Agents at work then go on, and the next daemon takes them up again.
 
     Exit status 78 means that trying again is of no use: the configuration is wrong, the server
     refuses the key, or Claude Code is missing.

@@ -10,7 +10,6 @@ import click
 from tachikoma.cli.door import Door
 from tachikoma.makima.configuration import LoadedDaemon
 from tachikoma.makima.variables import Given
-from tachikoma.model.events import Notice
 
 config_option = click.option(
     "-c",
@@ -28,15 +27,3 @@ def load(door: Door, config: Path | None, options: Sequence[Given] = ()) -> Load
         MakimaConfigError: something in it cannot be used.
     """
     return door.runtime.load_makima(config=config, options=options)
-
-
-def load_with_warnings(door: Door, config: Path | None) -> LoadedDaemon:
-    """Read it, and tell what was not applied.
-
-    Raises:
-        MakimaConfigError: as ``load``.
-    """
-    loaded = load(door, config)
-    for warning in loaded.warnings:
-        door.screen.report(Notice(warning))
-    return loaded

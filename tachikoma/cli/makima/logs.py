@@ -12,7 +12,7 @@ from tachikoma.cli import words
 from tachikoma.cli.completing import asked
 from tachikoma.cli.door import Door
 from tachikoma.cli.makima.fleet import fleet
-from tachikoma.cli.makima.loading import config_option, load, load_with_warnings
+from tachikoma.cli.makima.loading import config_option, load
 from tachikoma.cli.makima.tasks import named
 from tachikoma.cli.makima.transcript import Transcript
 from tachikoma.cli.verb import Verb
@@ -58,7 +58,7 @@ def command(
     """
     if follow and door.screen.as_json:
         raise UsageError("--follow has no end, and --json has one", hint="leave one of them out")
-    database = load_with_warnings(door, config).settings.local_db.path
+    database = load(door, config).settings.local_db.path
     return door.run(
         lambda _: _Showing(door, database, raw=raw).show(task, lines, follow=follow), settled=False
     )

@@ -10,7 +10,7 @@ import click
 from tachikoma.cli import words
 from tachikoma.cli.door import Door
 from tachikoma.cli.makima.fleet import fleet
-from tachikoma.cli.makima.loading import config_option, load_with_warnings
+from tachikoma.cli.makima.loading import config_option, load
 from tachikoma.cli.table import Column
 from tachikoma.cli.verb import Verb
 from tachikoma.makima.record import TaskRecord, TaskStatus
@@ -54,7 +54,7 @@ def command(door: Door, *, everything: bool, statuses: tuple[str, ...], config: 
 
     The daemon need not run. A narrow terminal leaves columns out.
     """
-    loaded = load_with_warnings(door, config)
+    loaded = load(door, config)
     database = loaded.settings.local_db.path
     found = door.run(lambda _: fleet(door).makima_tasks(database), settled=False)
     now = door.runtime.clock.now()

@@ -333,6 +333,14 @@ def test_a_file_that_came_with_a_repository_cannot_say_what_runs_here(place: Sur
     assert (loaded.local.file, loaded.local.trusted) == (file, False)
 
 
+def test_a_link_into_a_repository_comes_with_that(place: Surroundings) -> None:
+    box = place.home / "box"
+    (box / ".git").mkdir(parents=True)
+    put(box / "daemon.toml", HOSTILE)
+    (place.cwd / "makima-daemon.toml").symlink_to(box / "daemon.toml")
+    assert load_daemon_settings(place).settings.process.claude_command == "claude"
+
+
 def test_with_trust_in_this_content_it_can(place: Surroundings) -> None:
     file = in_repository(place)
     known = (file, hashlib.sha256(HOSTILE.encode()).hexdigest())

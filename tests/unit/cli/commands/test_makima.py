@@ -28,3 +28,9 @@ def test_every_command_is_called_by_its_name() -> None:
 
 def test_an_envelope_names_the_whole_command(line: CommandLine) -> None:
     assert line("makima", "tasks", "--json").envelope["command"] == "makima tasks"
+
+
+def test_without_a_command_it_says_that_one_is_missing(line: CommandLine) -> None:
+    ran = line("makima")
+    assert ran.status == 2
+    assert ran.err == "error: Missing command\nhint: `tachikoma makima --help` tells more\n"
