@@ -24,5 +24,11 @@ def main() -> int:
     return run_here(sys.argv[1:])
 
 
+def makima_daemon() -> int:
+    """Be the program ``makima-daemon``."""
+    sys.argv[1:1] = ["makima", "daemon"]
+    return main()
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # each is loaded where it is made
     from tachikoma.host.journal import FileJournal
     from tachikoma.hypervisor.synthetic import Synthetic
     from tachikoma.hypervisor.tart.parts import TartParts
+    from tachikoma.makima.configuration import LoadedDaemon
+    from tachikoma.makima.variables import Given
     from tachikoma.model.checks import Check as EngineCheck
     from tachikoma.proxy.control import ProxyControl, ProxyStatus
     from tachikoma.proxy.groups import Groups
@@ -131,6 +133,19 @@ class Runtime:
             repository=await self._repository_root(),
             home=self.paths.home,
         )
+
+    def load_makima(
+        self, *, config: Path | None = None, options: Sequence[Given] = ()
+    ) -> LoadedDaemon:
+        """Read the makima daemon's configuration: ``config`` instead of the files that are found.
+
+        Raises:
+            MakimaConfigError: something in it cannot be used.
+        """
+        from tachikoma.makima.configuration import load_daemon_settings, surroundings
+
+        place, trusts = surroundings(self.environ, self.cwd, self.paths), self.trusted.trusts
+        return load_daemon_settings(place, config=config, options=options, trusts=trusts)
 
     def use_defaults(self) -> None:
         """Go on without settings files: for `doctor`, which has told that they are broken."""

@@ -1,5 +1,6 @@
-"""Writes docs/reference/: a page for each command from its help, and makima's protocol from its
-types; `--check` compares."""
+"""Writes docs/reference/: a page for each command from its help, makima's protocol from its types
+and the daemon's settings from the table of its keys, also as an example file; `--check` compares.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +10,28 @@ from pathlib import Path
 
 import click
 import makima_protocol
+import makima_settings
 
 from tachikoma.cli.app import tree
+from tachikoma.makima.describe import example
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
 PLACE = REFERENCE / "cli"
-PROTOCOL = REFERENCE / "makima-protocol.md"
 NOTE = "Generated from the program's own help by `make docs`."
 
 
 def main() -> int:
     pages = dict(_pages())
-    protocol = makima_protocol.page("Generated from the program's own types by `make docs`.")
+    others = {
+        REFERENCE / "makima-protocol.md": makima_protocol.page(
+            "Generated from the program's own types by `make docs`."
+        ),
+        REFERENCE / "makima-daemon.md": makima_settings.page(
+            "Generated from the program's own table by `make docs`."
+        ),
+        ROOT / "makima-daemon.toml.example": example(),
+    }
     there = {path.name for path in PLACE.glob("*.md")} if PLACE.is_dir() else set()
     if "--check" not in sys.argv[1:]:
         PLACE.mkdir(parents=True, exist_ok=True)
@@ -28,7 +39,8 @@ def main() -> int:
             (PLACE / name).unlink()
         for name, text in pages.items():
             (PLACE / name).write_text(text, encoding="utf-8")
-        PROTOCOL.write_text(protocol, encoding="utf-8")
+        for path, text in others.items():
+            path.write_text(text, encoding="utf-8")
         return 0
     wrong = sorted(there ^ set(pages))
     wrong += [
@@ -38,9 +50,10 @@ def main() -> int:
     ]
     for name in wrong:
         print(f"docs/reference/cli/{name} is not what the program's help says: run `make docs`")
-    if not PROTOCOL.is_file() or PROTOCOL.read_text(encoding="utf-8") != protocol:
-        wrong.append(PROTOCOL.name)
-        print(f"docs/reference/{PROTOCOL.name} is not what the types say: run `make docs`")
+    for path, text in others.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            wrong.append(path.name)
+            print(f"{path.relative_to(ROOT)} is not what the program says: run `make docs`")
     return 1 if wrong else 0
 
 

@@ -49,7 +49,7 @@ async def look_all(runtime: Runtime) -> list[Check]:
     """Look at everything, whatever fails on the way. The same failure is told once."""
     found = [
         *[await _looked(name, look, runtime) for name, look in _FIRST],
-        *await _engine_parts(runtime),
+        *await engine_parts(runtime),
         *[await _looked(name, look, runtime) for name, look in _THEN],
     ]
     told = {check.found: check for check in reversed(found) if check.verdict is Verdict.FAIL}
@@ -93,7 +93,8 @@ async def _settings(runtime: Runtime) -> Check:
     return Check("settings", Verdict.OK, found)
 
 
-async def _git(runtime: Runtime) -> Check:
+async def git(runtime: Runtime) -> Check:
+    """Look for git."""
     said = await runtime.said(["git", "--version"])
     return Check("git", Verdict.OK, said.removeprefix("git version "))
 
@@ -107,7 +108,8 @@ async def _engine(runtime: Runtime) -> Check:
     return Check("engine", Verdict.OK, runtime.hypervisor.features.engine)
 
 
-async def _engine_parts(runtime: Runtime) -> list[Check]:
+async def engine_parts(runtime: Runtime) -> list[Check]:
+    """Look at what the engine of the VMs takes of this machine; nothing if there is no engine."""
     try:
         found = await runtime.engine_checks()
     except TachikomaError:
@@ -192,14 +194,21 @@ async def _credential(runtime: Runtime) -> Check:
 
 
 async def _disk(runtime: Runtime) -> Check:
-    place = _existing(runtime.paths.data)
+    return disk(
+        runtime, runtime.paths.data, "an image takes 1 to 2 GiB, and a VM grows as it works"
+    )
+
+
+def disk(runtime: Runtime, path: Path, use: str) -> Check:
+    """Look at the free space where ``path`` is, or will be; ``use`` says what takes it."""
+    place = existing(path)
     with files.translated(place):
         free = shutil.disk_usage(place).free
     found = f"{words.size(free)} free in {words.home(place, runtime.paths.home)}"
     if free >= _DISK_TIGHT:
         return Check("disk", Verdict.OK, found)
     verdict = Verdict.WARN if free >= _DISK_FULL else Verdict.FAIL
-    return Check("disk", verdict, found, "an image takes 1 to 2 GiB, and a VM grows as it works")
+    return Check("disk", verdict, found, use)
 
 
 async def _memory(runtime: Runtime) -> Check:
@@ -211,7 +220,8 @@ async def _memory(runtime: Runtime) -> Check:
     return Check("memory", Verdict.WARN, found, "set vm_memory to less than the host has")
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """Give ``path``, or the nearest directory above it that is there."""
     return next(place for place in (path, *path.parents) if place.is_dir())
 
 
@@ -243,7 +253,7 @@ _WHY = {
 }
 _FIRST: tuple[tuple[str, Look], ...] = (
     ("python", _python),
-    ("git", _git),
+    ("git", git),
     ("settings", _settings),
     ("ssh", _ssh),
     ("engine", _engine),

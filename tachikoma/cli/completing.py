@@ -24,14 +24,14 @@ _PATIENCE_S = 2.0
 
 def vms(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete the name of a VM, or its branch."""
-    return _asked(context, begun, _vms)
+    return asked(context, begun, _vms)
 
 
 def branches(
     context: click.Context, _parameter: click.Parameter, begun: str
 ) -> list[CompletionItem]:
     """Complete a branch of the repository here, or a VM."""
-    return [*_asked(context, begun, _branches), *_asked(context, begun, _vms)]
+    return [*asked(context, begun, _branches), *asked(context, begun, _vms)]
 
 
 def places(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -40,7 +40,7 @@ def places(context: click.Context, _parameter: click.Parameter, begun: str) -> l
 
     if ":" in begun:
         return []
-    found = [CompletionItem(f"{item.value}:") for item in _asked(context, begun, _vms)]
+    found = [CompletionItem(f"{item.value}:") for item in asked(context, begun, _vms)]
     return [CompletionItem(begun, type="file"), *found]  # bash takes files where nothing follows
 
 
@@ -57,7 +57,7 @@ def keys(_context: click.Context, _parameter: click.Parameter, begun: str) -> li
 
 def branch_words(context: click.Context, begun: str) -> list[CompletionItem]:
     """Complete a first word that names no verb: it is a branch."""
-    return _asked(context, begun, _branches)
+    return asked(context, begun, _branches)
 
 
 async def _vms(door: Door) -> dict[str, str]:
@@ -80,9 +80,10 @@ async def _branches(door: Door) -> dict[str, str]:
     return dict.fromkeys(await door.runtime.git.branches(here), "branch")
 
 
-def _asked(
+def asked(
     context: click.Context, begun: str, ask: Callable[[Door], Awaitable[dict[str, str]]]
 ) -> list[CompletionItem]:
+    """Complete by what ``ask`` gives, each name with a word about it; nothing if that fails."""
     from click.shell_completion import CompletionItem
 
     door = context.find_object(Door)

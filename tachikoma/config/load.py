@@ -92,7 +92,7 @@ def load(
     sources = dict.fromkeys(BY_NAME, DEFAULT)
     seen: list[RepositoryFile] = []
     for layer in _layers(global_file, repository, home):
-        raw = _read(layer.file)
+        raw = contents(layer.file)
         if raw is None:
             continue
         given = dict(_values(raw, layer))
@@ -172,10 +172,13 @@ def _values(raw: bytes, layer: Layer) -> Iterator[tuple[str, Value]]:
         yield name, check(name, found, layer)
 
 
-def _read(file: Path) -> bytes | None:
+def contents(file: Path) -> bytes | None:
     """Give what is in ``file``; None if it does not exist.
 
     A file in a repository may be anything a guest can make: a pipe that never ends, a device.
+
+    Raises:
+        ConfigError: it cannot be read, is no ordinary file, or is too large.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

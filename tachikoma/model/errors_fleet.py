@@ -14,6 +14,7 @@ The tree::
         AgentMissingError         makima.agent_missing   (exit status 78)
         AgentClosedError          makima.agent_closed
         WorkspaceError            makima.workspace
+        TaskNotFoundError         makima.no_task
       SupervisorError             supervisor.failed
         SupervisorBusyError       supervisor.busy
         SessionNotFoundError      supervisor.no_session
@@ -95,6 +96,12 @@ class WorkspaceError(MakimaError):
     """A task's worktree cannot be made from what the task asks for."""
 
     code = "makima.workspace"
+
+
+class TaskNotFoundError(MakimaError):
+    """No task, or more than one, is called so."""
+
+    code = "makima.no_task"
 
 
 class SupervisorError(TachikomaError):

@@ -23,6 +23,8 @@ _HEAVY = (
     "pydantic",
     "qemu",
     "rich",
+    "structlog",
+    "tachikoma.makima",
     "tachikoma.offline",
     "tachikoma.proxy.server",
     "tachikoma.vm.spawning",
@@ -62,6 +64,16 @@ def test_the_version_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
     ran = _run("--version", cwd=tmp_path, code=_MODULES)
     assert ran.stdout == f"tachikoma {VERSION}\n"
     assert not {"click", "asyncio", "logging", "tachikoma.cli.app"} & _loaded(ran)
+
+
+_DAEMON = "import sys; from tachikoma.__main__ import makima_daemon; sys.exit(makima_daemon())"
+
+
+def test_the_daemon_is_a_program_of_its_own(tmp_path: Path) -> None:
+    assert _run("-V", cwd=tmp_path, code=_DAEMON).stdout == f"makima-daemon {VERSION}\n"
+    ran = _run("--log-level", "debug", cwd=tmp_path, code=_DAEMON)
+    assert (ran.returncode, ran.stdout) == (78, "")
+    assert ran.stderr.startswith("error: the daemon does not know its server\nhint: ")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the engine of this system is another one")

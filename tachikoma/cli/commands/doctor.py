@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from tachikoma.cli import words
@@ -34,25 +36,33 @@ def command(door: Door) -> int:
     """
     checks = door.run(look_all, settled=False)
     failed = sum(check.verdict is Verdict.FAIL for check in checks)
-    columns = max(len(check.name) for check in checks) + 2
-    lines = [line for check in checks for line in _lines(door, check, columns)]
-    lines += ["", _summary(failed)]
     data: dict[str, object] = {
         "ready": failed == 0,
-        "checks": [
-            {
-                "name": check.name,
-                "verdict": check.verdict.value,
-                "found": check.found,
-                "why": check.why,
-                "hint": check.hint,
-            }
-            for check in checks
-        ],
+        "checks": encoded(checks),
         "features": _features(door),
     }
-    door.screen.give(data, lines)
+    door.screen.give(data, [*lines_of(door, checks), "", _summary(failed)])
     return 1 if failed else 0
+
+
+def encoded(checks: Sequence[Check]) -> list[dict[str, object]]:
+    """Give checks as JSON has them."""
+    return [
+        {
+            "name": check.name,
+            "verdict": check.verdict.value,
+            "found": check.found,
+            "why": check.why,
+            "hint": check.hint,
+        }
+        for check in checks
+    ]
+
+
+def lines_of(door: Door, checks: Sequence[Check]) -> list[str]:
+    """Give checks as lines for people."""
+    columns = max(len(check.name) for check in checks) + 2
+    return [line for check in checks for line in _lines(door, check, columns)]
 
 
 def _lines(door: Door, check: Check, columns: int) -> list[str]:

@@ -30,8 +30,9 @@ def command(door: Door, *, yes: bool, show: bool, revoke: bool) -> int:
     """Let the settings files of this repository do what a repository may not do by itself.
 
     That is: run commands on this host (credential_command, api_key_command), run its scripts in
-    your VMs, name paths outside of it, and give a VM more than you do. What each file would be
-    allowed is shown first. Trust holds for exactly this content: whoever changes the file, a VM
+    your VMs, name paths outside of it, give a VM more than you do, and, by a makima-daemon.toml in
+    this directory, bind the makima daemon to a server. What each file would be allowed is shown
+    first. Trust holds for exactly this content: whoever changes the file, a VM
     for instance, ends it. It does not cover programs that a command names: look at them, too.
     """
     files = door.run(_look)
@@ -63,12 +64,20 @@ async def _look(runtime: Runtime) -> tuple[RepositoryFile, ...]:
             f"{runtime.cwd} is in no git repository",
             hint="change to the repository whose settings you want to trust",
         )
-    return runtime.loaded.repository_files
+    return _all_files(runtime)
 
 
 async def _look_again(runtime: Runtime) -> tuple[RepositoryFile, ...]:
     await runtime.load_settings(anew=True)
-    return runtime.loaded.repository_files
+    return _all_files(runtime)
+
+
+def _all_files(runtime: Runtime) -> tuple[RepositoryFile, ...]:
+    """Give the files of tachikoma's own settings, and that of the makima daemon if there is one."""
+    if not (runtime.cwd / "makima-daemon.toml").exists():
+        return runtime.loaded.repository_files
+    local = runtime.load_makima().local
+    return (*runtime.loaded.repository_files, *([local] if local else []))
 
 
 def _revoke(door: Door, files: tuple[RepositoryFile, ...]) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,8 @@ from tachikoma.host import process
 from tachikoma.host.clock import Clock, FakeClock
 from tachikoma.hypervisor.port import Checkpoints, Hypervisor, Images
 from tachikoma.hypervisor.synthetic import Synthetic
+from tachikoma.makima.record import TaskRecord
+from tachikoma.makima.settings import DaemonSettings
 from tachikoma.model.checks import Check
 from tachikoma.model.errors import TachikomaError
 from tachikoma.model.events import Report
@@ -198,6 +200,14 @@ class SyntheticRuntime(Runtime):
             raise self._line.fail_settings
         return await super().load_settings(anew=anew)
 
+    def makima_daemon(self, settings: DaemonSettings) -> ScriptedDaemon:
+        self._line.daemons.append(settings)
+        return ScriptedDaemon(self._line.daemon)
+
+    async def makima_tasks(self, database: Path) -> list[TaskRecord]:
+        del database
+        return self._line.tasks()
+
     async def engine_checks(self) -> list[Check]:
         return self._line.engine_parts
 
@@ -219,6 +229,20 @@ class SyntheticRuntime(Runtime):
             upstream="https://api.example",
             since=self.clock.now(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedDaemon:
+    """A makima daemon that does what it is told."""
+
+    do: Callable[[], Awaitable[None]]
+
+    async def run(self) -> None:
+        await self.do()
+
+
+async def nothing() -> None:
+    """End at once."""
 
 
 class ScriptedGroups(Groups):
@@ -290,6 +314,9 @@ class CommandLine:
         self.missing: set[str] = set()
         self.unknown_to_the_proxy: list[str] = []
         self.groups: dict[str, tuple[str, ...]] = {}
+        self.daemon: Callable[[], Awaitable[None]] = nothing
+        self.daemons: list[DaemonSettings] = []
+        self.tasks: Callable[[], list[TaskRecord]] = list
         self.credential_findings = [
             Finding("ANTHROPIC_API_KEY", Credential(Kind.API_KEY, SECRET, "ANTHROPIC_API_KEY"))
         ]

@@ -87,3 +87,24 @@ def test_what_is_trusted_already_is_said(line: CommandLine, shared: Path) -> Non
 def test_outside_of_a_repository_there_is_nothing_to_trust(line: CommandLine) -> None:
     line.cwd = Path("/elsewhere")
     assert line("trust", "--json").error["code"] == "config.invalid"
+
+
+def test_the_file_of_a_makima_daemon_takes_trust_too(line: CommandLine, shared: Path) -> None:
+    (line.cwd / ".git").mkdir()
+    file = line.cwd / "makima-daemon.toml"
+    file.write_text(
+        "[server]\nurl = 'ws://localhost'\napi_key = 'geheim'\n"
+        "[process.env_vars]\nLD_PRELOAD = '/tmp/x.so'\n"
+    )
+    file.chmod(0o600)
+    ran = line("trust", "--show")
+    assert f"{file} (not trusted)\n" in ran.out
+    assert 'server.url = "ws://localhost/ws/daemon"\n' in ran.out
+    assert 'process.env_vars = ["LD_PRELOAD=/tmp/x.so"]\n' in ran.out
+    assert "geheim" not in ran.out
+    assert line("trust", "--yes").status == 0
+    found = {each["key"]: each for each in line("makima", "config", "--json").data["settings"]}
+    assert found["server.url"]["source"] == str(file)
+    assert line("trust", "--revoke").status == 0
+    found = {each["key"]: each for each in line("makima", "config", "--json").data["settings"]}
+    assert found["server.url"]["source"] == "default"

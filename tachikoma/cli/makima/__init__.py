@@ -1,0 +1,1 @@
+"""The commands about the makima daemon: running it, and looking at what it does."""
