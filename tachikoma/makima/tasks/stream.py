@@ -160,7 +160,7 @@ def read_event(line: str, *, directory: PurePosixPath | None = None) -> Event | 
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    told: Event | None = None
+    told: Event | None
     match event:
         case {"type": "system", "subtype": "init"}:
             told = SessionStarted(_text(event.get("session_id")), _text(event.get("model")))
@@ -173,6 +173,8 @@ def read_event(line: str, *, directory: PurePosixPath | None = None) -> Event | 
         case {"type": "control_response", "response": dict(response)}:
             error = "" if response.get("subtype") != "error" else _said(response.get("error"))
             told = ControlAnswered(_text(response.get("request_id")), error)
+        case _:
+            told = None
     return told
 
 
