@@ -14,9 +14,8 @@ import pytest
 
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.makima.record import Workspace
-from tachikoma.makima.tasks.agent import HeldAgent
 from tachikoma.makima.tasks.host_place import HostPlace
-from tachikoma.makima.tasks.port import AgentSignal, AgentState
+from tachikoma.makima.tasks.port import Agent, AgentSignal, AgentState, Launch
 from tachikoma.makima.tasks.stream import (
     ControlAnswered,
     Event,
@@ -111,7 +110,7 @@ async def test_claude_code_works_on_this_host(
     await heard.say("run: echo three")
     await heard.turn()
     await again.close_input()
-    await heard.end()
+    assert await heard.end() == 0
     assert heard.account.total.input_tokens > total.input_tokens
     await host_place.take_down(task, workspace)
     assert await host_place.find(task, workspace) is None
@@ -186,10 +185,10 @@ async def test_claude_code_works_in_a_vm_whatever_happens_to_who_watches(live_us
         await stack.enter_async_context(server)
         agent = await place.bring_up(task, workspace, silent, door=door)
         stack.push_async_callback(agent.aclose)
-        await works_and_ends(agent, user, workspace, place.api_url("https://server.example"))
+        await works_and_is_killed(agent, user, workspace, place.api_url("https://server.example"))
         second = await place.bring_up(uuid4(), workspace, silent)
         stack.push_async_callback(second.aclose)
-        await is_killed(second, user, workspace)
+        await reads_to_the_end(second, workspace)
         await place.take_down(task, workspace)
         await place.take_down(task, workspace)
         with pytest.raises(PlaceLostError):
@@ -198,8 +197,8 @@ async def test_claude_code_works_in_a_vm_whatever_happens_to_who_watches(live_us
         assert workspace.worktree.is_dir()
 
 
-async def works_and_ends(agent: HeldAgent, user: User, workspace: Workspace, api: str) -> None:
-    """A whole life: work, a message in mid-run, lost connections, a pause, an interrupt."""
+async def works_and_is_killed(agent: Agent, user: User, workspace: Workspace, api: str) -> None:
+    """A whole life: work, a message in mid-run, lost connections, a pause, interrupts."""
     heard, work = Heard(agent), workspace.worktree
     fetch = f"python3 -c 'import urllib.request as u; print(u.urlopen(\"{api}\").read().decode())'"
     # What the host's environment has of credentials must stay on the host.
@@ -218,21 +217,32 @@ async def works_and_ends(agent: HeldAgent, user: User, workspace: Workspace, api
     await pauses_and_goes_on(heard, work)
     assert kill_the_conversation(work) == 1
     await stops_when_asked(heard)
-    await agent.close_input()
-    assert await heard.end() in {0, 1}
-    assert await agent.state() == AgentState(started=True, alive=False, exit_status=1)
     assert not any(user.secret in line.text for line in heard.lines)
+    await is_killed(heard, user, workspace)
 
 
-async def is_killed(agent: HeldAgent, user: User, workspace: Workspace) -> None:
+async def is_killed(heard: Heard, user: User, workspace: Workspace) -> None:
     """A hard interrupt: nothing of it is left in the VM."""
-    heard = Heard(agent)
-    await agent.start(launch("claude", workspace.worktree, "run: sleep 300", {}))
+    await heard.say("run: sleep 300")
     await heard.until(runs_something)
     sleeping = ("exec", workspace.branch, "--", "sh", "-c", "grep -lsx sleep /proc/[0-9]*/comm")
     async for _ in attempts(SystemClock(), deadline_s=10):
         if user.run(*sleeping, cwd=workspace.worktree, status=None).status == 0:
             break
-    await agent.signal(AgentSignal.KILL)
+    await heard.agent.signal(AgentSignal.KILL)
     assert await heard.end() == 128 + signal.SIGKILL
     user.run(*sleeping, cwd=workspace.worktree, status=1)
+
+
+async def reads_to_the_end(agent: Agent, workspace: Workspace) -> None:
+    """Another task's agent in the same VM, which ends with its input."""
+    heard = Heard(agent)
+    code = "cat; pwd; umask; printf '%s' \"$MAKIMA_TASK_ID $TACHIKOMA\""
+    await agent.start(Launch(["bash", "-c", code], workspace.worktree, {}, b"one\n"))
+    await agent.send(b"two\n", key="2")
+    await agent.close_input()
+    assert await heard.end() == 0
+    said = [line.text for line in heard.lines]
+    assert said[:4] == ["one", "two", str(workspace.worktree), "0022"]
+    assert said[4].endswith(" 1")
+    assert await agent.state() == AgentState(started=True, alive=False, exit_status=0)

@@ -145,7 +145,8 @@ class HeldAgent:
         await self._ask({"do": "close"})
 
     async def signal(self, signal: AgentSignal) -> None:
-        """Do that to it and all its descendants. Idempotent; does nothing if it has ended.
+        """Do that to it and all its descendants. Idempotent; does nothing if it has ended or was
+        never started.
 
         An interrupt is for the agent alone, which ends what it runs. Whoever stands still goes on
         to notice an interrupt or a request to end.

@@ -6,6 +6,7 @@ It feeds the agent's input, holds the agent up when nobody reads, and sees how i
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -29,9 +30,12 @@ from tachikoma.makima.tasks.holder.strays import MARK, Family, started
 MOST_UNREAD = 64 << 20
 """Bytes of output that nobody has taken down at which the agent is held up."""
 LOOK_S = 0.25
-"""How often the holder looks how much that is."""
+"""How often the holder looks how much that is, while there is more of it each time."""
+QUIET_LOOK_S = 1.0
+"""How often it looks at an agent that prints nothing: each look costs an emulated machine."""
 STRAY_GRACE_S = 1.0
 NO_PROGRAM = 127
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -45,6 +49,8 @@ class Holding:
         self.entries = Entries(os.open(place.at("input"), os.O_RDONLY))
         self.pending = memoryview(b"")
         self.full = False
+        self.printed = 0
+        self.growing = True
 
     def run(self) -> None:
         """Hold the agent until it has ended, and all that it left with it."""
@@ -63,7 +69,7 @@ class Holding:
                 waiting.register(each, select.POLLIN)
             if self.stdin is not None and self.pending:
                 waiting.register(self.stdin, select.POLLOUT)
-            waiting.poll(LOOK_S * 1000)
+            waiting.poll((LOOK_S if self.growing else QUIET_LOOK_S) * 1000)
             for each in (bells, fifo):
                 drain(each)
         with self.place.locked():
@@ -114,8 +120,9 @@ class Holding:
 
     def hold_up(self) -> None:
         """Stop the agent when too much is unread, and let it go on when most of it is read."""
-        taken = self.place.taken()
-        unread = sum(self.place.size(name) - taken[at] for at, name in enumerate(OUTPUTS))
+        printed = sum(self.place.size(name) for name in OUTPUTS)
+        self.growing, self.printed = printed > self.printed, printed
+        unread = printed - sum(self.place.taken()[:2])
         if self.full == (unread > (MOST_UNREAD // 2 if self.full else MOST_UNREAD)):
             return
         family = Family(holder=os.getpid(), agent=None, task=self.place.task)
@@ -220,6 +227,10 @@ def become(place: Place, launch: Request, stdin: int, go: int, fail: int) -> NoR
             kind = "missing"
             os.execvpe(launch["argv"][0], launch["argv"], environ)
     except OSError as error:
+        if kind == "missing" and error.errno not in NOT_THERE:
+            kind = "failed"
         os.write(fail, json.dumps([kind, os.strerror(error.errno or 0)]).encode())
+    except ValueError as error:  # a NUL in an argument or a variable
+        os.write(fail, json.dumps(["failed", str(error)]).encode())
     finally:
         os._exit(NO_PROGRAM)

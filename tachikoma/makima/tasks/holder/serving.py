@@ -152,6 +152,8 @@ class Serving:
     def do_signal(self, request: Request) -> Request:
         """Do something to the agent and to all that it started."""
         what = request["what"]
+        if not self.place.has("agent"):
+            return {}
         with self.held():
             if self.ending() is not None:
                 return {}

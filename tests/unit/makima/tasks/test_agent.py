@@ -15,12 +15,13 @@ from tachikoma.host.clock import FakeClock, SystemClock
 from tachikoma.makima.record import Position
 from tachikoma.makima.tasks.agent import STALE_S, HeldAgent
 from tachikoma.makima.tasks.lines import LONGEST_PIECE
-from tachikoma.makima.tasks.port import AgentState, Line
+from tachikoma.makima.tasks.port import AgentSignal, AgentState, Line
 from tachikoma.makima.tasks.visit import Way
 from tachikoma.model.errors_fleet import (
     AgentClosedError,
     AgentMissingError,
     AgentUnreachableError,
+    MakimaError,
     PlaceLostError,
     WorkspaceError,
 )
@@ -94,7 +95,12 @@ async def test_what_cannot_be_started_says_so_and_can_be_started_later(stage: St
         await agent.start(nothing)
     with pytest.raises(WorkspaceError, match="/no/where"):
         await agent.start(replace(stage.launch(""), directory=Path("/no/where")))
+    with pytest.raises(MakimaError, match="null byte"):
+        await agent.start(stage.launch("", env={"A": "\0"}))
+    with pytest.raises(MakimaError, match="Argument list too long"):
+        await agent.start(stage.launch("", "x" * 200_000))
     assert await agent.state() == AgentState(started=False, alive=False)
+    await agent.signal(AgentSignal.KILL)
     with pytest.raises(PlaceLostError):
         await agent.read(Position())
     await agent.start(stage.launch("print(1)"))
