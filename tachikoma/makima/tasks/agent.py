@@ -58,7 +58,10 @@ class HeldAgent:
     """Implements the port ``Agent``.
 
     ``way`` finds the way to the holder, or raises PlaceLostError. ``fit`` makes a launch fit for
-    where the agent is. ``where`` names that place in messages. One ``read`` at a time.
+    where the agent is. ``where`` names that place in messages. A connection is made again for
+    ``patience_s``; one on which an answer takes longer than ``answer_s`` counts as broken.
+
+    One ``read`` at a time; nobody asks anything after ``aclose``.
     """
 
     def __init__(
@@ -69,12 +72,14 @@ class HeldAgent:
         clock: Clock,
         fit: Callable[[Launch], Launch] = lambda launch: launch,
         patience_s: float = _PATIENCE_S,
+        answer_s: float = _ANSWER_S,
     ) -> None:
         self._way = way
         self._where = where
         self._clock = clock
         self._fit = fit
         self._patience_s = patience_s
+        self._answer_s = answer_s
         self._connecting = asyncio.Lock()
         self._visit: Visit | None = None
         self._scope = AsyncExitStack()
@@ -182,6 +187,7 @@ class HeldAgent:
         twice is done twice.
         """
         why = ""
+        answer_s = self._answer_s + float(request.get("wait", 0))
         tries = attempts(
             self._clock,
             deadline_s=self._patience_s,
@@ -192,12 +198,12 @@ class HeldAgent:
             visit: Visit | None = None
             try:
                 visit = await self._connected()
-                async with asyncio.timeout(_ANSWER_S):
+                async with asyncio.timeout(answer_s):
                     answer = await visit.ask(request, data)
             except BrokenError as error:
                 why = str(error)
             except TimeoutError:
-                why = f"nothing was answered within {_ANSWER_S:g} s"
+                why = f"nothing was answered within {answer_s:g} s"
                 await self._drop(visit)
             else:
                 if "error" in answer.fields:

@@ -30,9 +30,9 @@ class Stage:
         self.task = task
         self._python = python
 
-    def agent(self, *, patience_s: float = 20.0) -> HeldAgent:
+    def agent(self, *, answer_s: float = 20.0) -> HeldAgent:
         """Give another hand on the agent."""
-        return HeldAgent(way=self._way, where="here", clock=SystemClock(), patience_s=patience_s)
+        return HeldAgent(way=self._way, where="here", clock=SystemClock(), answer_s=answer_s)
 
     def launch(
         self, code: str, *arguments: str, first: bytes = b"", env: Mapping[str, str] | None = None

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tachikoma.host.clock import FakeClock, SystemClock
+from tachikoma.host import tasks
+from tachikoma.host.clock import FakeClock, SystemClock, attempts
 from tachikoma.makima.record import Position
 from tachikoma.makima.tasks.agent import STALE_S, HeldAgent
 from tachikoma.makima.tasks.lines import LONGEST_PIECE
@@ -172,6 +173,43 @@ async def test_nothing_is_lost_or_doubled_when_conversations_are_killed(stage: S
         if output.ended:
             break
     assert (told, kills > 3) == (count, True)
+    await agent.aclose()
+
+
+async def test_every_message_arrives_once_and_in_order_when_conversations_are_killed(
+    stage: Stage,
+) -> None:
+    agent, dice, kills = stage.agent(), random.Random(7), 0
+    await agent.start(stage.launch(ECHO))
+
+    async def kill_some() -> None:
+        nonlocal kills
+        async for _ in attempts(SystemClock(), deadline_s=60, most_s=0.05):
+            if dice.random() < 0.3:
+                for pid in stage.conversations():
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+
+    killing = tasks.spawn(kill_some(), name="kills")
+    for number in range(200):
+        await agent.send(b"%d\n" % number, key=str(number))
+    await tasks.end(killing)
+    await agent.close_input()
+    lines, _ = await read_all(agent)
+    heard = [line.text for line in lines if not line.stderr]
+    assert heard == [f"heard {number}" for number in range(200)]
+    assert kills > 0
+    await agent.aclose()
+
+
+async def test_a_conversation_that_hangs_is_made_anew(stage: Stage) -> None:
+    agent = stage.agent(answer_s=0.5)
+    await agent.start(stage.launch(ECHO, first=b"one\n"))
+    (hangs,) = stage.conversations()
+    os.kill(hangs, signal.SIGSTOP)
+    output = await agent.read(Position())
+    assert output.lines == (Line("heard one"),)
+    assert hangs not in stage.conversations()
     await agent.aclose()
 
 
