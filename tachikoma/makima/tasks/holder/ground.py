@@ -72,6 +72,14 @@ class Place:
             os.fsync(file.fileno())
         os.replace(new, self.at(name))
 
+    def end(self, status: int) -> None:
+        """Write down how the agent ended, where room was kept for it: the disk may be full."""
+        with open(self.at("room"), "r+", encoding="ascii") as file:
+            file.write(str(status))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(self.at("room"), self.at("exit"))
+
     def drop(self, name: str) -> None:
         """Remove a file that may be gone."""
         with contextlib.suppress(FileNotFoundError):

@@ -35,6 +35,8 @@ QUIET_LOOK_S = 1.0
 """How often it looks at an agent that prints nothing: each look costs an emulated machine."""
 STRAY_GRACE_S = 1.0
 NO_PROGRAM = 127
+ROOM = 8
+"""Characters in which an exit status fits."""
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -74,7 +76,7 @@ class Holding:
                 drain(each)
         with self.place.locked():
             Family(holder=os.getpid(), agent=None, task=self.place.task).end(STRAY_GRACE_S)
-            self.place.put("exit", str(status))
+            self.place.end(status)
 
     def reaped(self) -> int | None:
         """Take leave of children that ended, also those of others that came to us; gives the
@@ -129,8 +131,9 @@ class Holding:
         with self.place.locked():
             self.full = not self.full
             if self.full:
-                self.place.put("full", "")
                 family.stop()
+                with contextlib.suppress(OSError):  # the disk is full, then
+                    self.place.put("full", "")
                 return
             self.place.drop("full")
             if not self.place.has("paused"):
@@ -199,6 +202,7 @@ def born(place: Place, launch: Request) -> tuple[int, int, list[str]]:
         os.close(each)
     os.set_blocking(feed, False)
     who = {"agent": (agent, started(agent)), "holder": (os.getpid(), started(os.getpid()))}
+    place.put("room", " " * ROOM)
     place.put("agent", json.dumps(who))
     os.write(let_go, b"!")
     os.close(let_go)

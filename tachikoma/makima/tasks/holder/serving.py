@@ -121,8 +121,9 @@ class Serving:
             if not self.place.has("agent"):
                 for name in ("input", "wake"):
                     self.place.drop(name)
-                with open(self.place.at("input"), "wb", opener=private):
-                    pass
+                for name, data in (("input", b""), ("taken", TAKEN.pack(0, 0, 0, 0))):
+                    with open(self.place.at(name), "wb", opener=private) as file:
+                        file.write(data)
                 if request["data"]:
                     self.append("first", request["data"])
                 os.mkfifo(self.place.at("wake"), 0o600)
@@ -234,11 +235,12 @@ class Serving:
             status = self.place.text("exit")
             if status is None:
                 self.place.family().end(STRAY_GRACE_S)
-                self.place.put("exit", "")
                 status = ""
+                with contextlib.suppress(OSError):  # the disk is full, then; it is found out again
+                    self.place.put("exit", status)
         if status is None:
             return None
-        return {"status": int(status) if status else None}
+        return {"status": int(status) if status.strip() else None}
 
     def keys(self) -> set[str]:
         """Give the keys of all that the agent was told; cuts off an entry that is not whole."""

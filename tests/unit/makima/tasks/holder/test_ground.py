@@ -75,3 +75,10 @@ def test_what_wakes_is_read_away() -> None:
     os.close(into)
     drain(out)
     os.close(out)
+
+
+def test_an_end_is_written_where_room_was_kept(place: Place) -> None:
+    place.put("room", " " * 8)
+    place.end(137)
+    assert int(place.text("exit") or "") == 137
+    assert not place.has("room")
