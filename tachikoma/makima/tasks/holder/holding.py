@@ -31,7 +31,7 @@ MOST_UNREAD = 64 << 20
 """Bytes of output that nobody has taken down at which the agent is held up."""
 LOOK_S = 0.25
 """How often the holder looks how much that is, while there is more of it each time."""
-QUIET_LOOK_S = 1.0
+QUIET_LOOK_S = 0.5
 """How often it looks at an agent that prints nothing: each look costs an emulated machine."""
 STRAY_GRACE_S = 1.0
 NO_PROGRAM = 127

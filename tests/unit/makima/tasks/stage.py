@@ -28,11 +28,14 @@ class Stage:
         self.root = base / "agents"
         self.place = self.root / str(task)
         self.task = task
+        self.agents: list[HeldAgent] = []
         self._python = python
 
     def agent(self, *, answer_s: float = 20.0) -> HeldAgent:
         """Give another hand on the agent."""
-        return HeldAgent(way=self._way, where="here", clock=SystemClock(), answer_s=answer_s)
+        agent = HeldAgent(way=self._way, where="here", clock=SystemClock(), answer_s=answer_s)
+        self.agents.append(agent)
+        return agent
 
     def launch(
         self, code: str, *arguments: str, first: bytes = b"", env: Mapping[str, str] | None = None
@@ -78,7 +81,8 @@ async def on_stage(base: Path, *, python: str = sys.executable) -> AsyncIterator
     finally:
         agent = stage.agent()
         await agent.discard()
-        await agent.aclose()
+        for each in stage.agents:
+            await each.aclose()
         for pid in stage.processes():
             os.kill(pid, signal.SIGKILL)
 

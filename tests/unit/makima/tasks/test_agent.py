@@ -28,7 +28,7 @@ from tachikoma.model.errors_fleet import (
 )
 from tests.unit.makima.tasks.stage import Stage, on_stage, read_all
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
 
 ECHO = """
 import sys

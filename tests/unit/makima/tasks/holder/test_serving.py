@@ -11,7 +11,7 @@ from tachikoma.makima.record import Position
 from tachikoma.makima.tasks.port import Line
 from tests.unit.makima.tasks.stage import Stage, lives, on_stage, read_all
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
