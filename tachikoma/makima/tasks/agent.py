@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,12 +23,15 @@ from tachikoma.model.errors_fleet import (
     WorkspaceError,
 )
 
+_log = logging.getLogger(__name__)
+
 QUIET_S = 5.0
 """How long a read waits for output."""
 STALE_S = 2.0
 """How long a line may stay unfinished before it is handed on as it is."""
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
+"""A VM whose host is busy takes long to let somebody in."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 3.0
 _ANSWER_S = 20.0
 """How long an answer may take; a holder that is asked to kill takes half of it at most."""
@@ -209,6 +213,7 @@ class HeldAgent:
                 if "error" in answer.fields:
                     raise self._refusal(request, answer.fields)
                 return answer
+            _log.info("the agent %s is reached anew: %s", self._where, why)
         raise AgentUnreachableError(
             f"the agent {self._where} cannot be reached",
             hint="it may still be at work there; it is tried again",
