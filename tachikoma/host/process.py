@@ -77,15 +77,15 @@ async def run(
     """
     # No pipe for nothing: uvloop raises if the child has closed its end before we do.
     given = asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL
-    process = await _start(argv, env=env, cwd=cwd, stdin=given)
+    process = await start(argv, env=env, cwd=cwd, stdin=given)
     try:
         async with asyncio.timeout(deadline_s):
             stdout, stderr = await process.communicate(stdin or None)
     except TimeoutError as error:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
         raise _failed(argv, None, b"", f"took longer than {deadline_s:g} s") from error
     except BaseException:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
         raise
     status = _status(process)
     if check and status != 0:
@@ -119,18 +119,18 @@ async def stream(
             last[:] = [*last[1 - _LAST_LINES :], line]
             on_line(line)
 
-    process = await _start(
+    process = await start(
         argv, env=env, cwd=cwd, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         async with asyncio.timeout(deadline_s):
             await asyncio.gather(read(), _write(process, stdin), process.wait())
     except TimeoutError as error:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
         said = "\n".join(last).encode()
         raise _failed(argv, None, said, f"took longer than {deadline_s:g} s") from error
     except BaseException:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
         raise
     if (status := _status(process)) != 0:
         raise _failed(argv, status, "\n".join(last).encode())
@@ -156,7 +156,7 @@ async def listen(
         while piece := await reader.read(_CHUNK):
             on_output(stream, piece)
 
-    process = await _start(argv, env=env, cwd=None, stdin=asyncio.subprocess.PIPE)
+    process = await start(argv, env=env, cwd=None, stdin=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(deadline_s):
             await asyncio.gather(
@@ -166,10 +166,10 @@ async def listen(
                 process.wait(),
             )
     except TimeoutError as error:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
         raise _failed(argv, None, b"", f"took longer than {deadline_s:g} s") from error
     except BaseException:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
         raise
     return _status(process)
 
@@ -296,14 +296,21 @@ def redacted(text: str) -> str:
     return _SECRET.sub(lambda found: f"{found[found.lastindex or 0]}[redacted]", text)
 
 
-async def _start(
+async def start(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None,
     cwd: Path | None,
-    stdin: int,
+    stdin: int = asyncio.subprocess.PIPE,
     stderr: int = asyncio.subprocess.PIPE,
+    read_ahead: int = _CHUNK,
 ) -> asyncio.subprocess.Process:
+    """Start a child for a scope that ends it with ``end``; only `host` does so.
+
+    Raises:
+        MissingToolError: the program does not exist.
+        HostError: it cannot be started.
+    """
     try:
         return await asyncio.create_subprocess_exec(
             *argv,
@@ -313,6 +320,7 @@ async def _start(
             env=environ.for_child(env),
             cwd=cwd,
             start_new_session=True,
+            limit=read_ahead,
         )
     except OSError as error:
         raise _not_started(error, argv[0], cwd) from error
@@ -347,7 +355,7 @@ async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         yield rest
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
     """Walk down the ladder with the whole group of ``process``, and wait for it to be gone.
 
     The group outlives its leader where a child of it ignores TERM, so it is the group that is

@@ -94,7 +94,7 @@ class Agent(Protocol):
     async def read(self, since: Position) -> Output:
         """Give what it printed after ``since``: as soon as there is something, nothing after some
         seconds of silence. At most a few MiB at a time; what is not read holds the agent up when
-        it becomes too much.
+        it becomes too much. What lies some MiB before ``since`` is forgotten. One at a time.
         """
         ...
 
