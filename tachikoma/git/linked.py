@@ -94,6 +94,14 @@ class Linked:
         """Write such a file."""
         inside.write(self.repository, (*self._admin, name), text.encode("utf-8", "replace"))
 
+    def create(self, name: str, text: str) -> None:
+        """Write such a file if there is none yet.
+
+        Raises:
+            HostError: there is one.
+        """
+        inside.create(self.repository, (*self._admin, name), text.encode())
+
     def remove(self, *names: str) -> None:
         """Remove such files. Does nothing if absent."""
         for name in names:

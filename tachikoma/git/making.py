@@ -16,7 +16,7 @@ from pathlib import Path
 from tachikoma.git import checkout, invocation, worktrees
 from tachikoma.git.port import Origin, Repository, Worktree
 from tachikoma.git.worktrees import UNFINISHED, Entry
-from tachikoma.host import files
+from tachikoma.host import files, inside
 from tachikoma.host.alone import alone
 from tachikoma.host.clock import Clock
 from tachikoma.host.paths import private_dir
@@ -174,6 +174,8 @@ class Maker:
                 f"the new worktree at {path} was changed by somebody else while it was made",
                 hint="look who else works there, then run it again",
             )
+        # Nobody else fills it: what locks its index was killed.
+        inside.remove(repository.git_dir, ("worktrees", admin.name, "index.lock"))
         await checkout.check_out(repository.git_dir, admin, path, commit)
         with files.translated(admin):
             (admin / "locked").unlink(missing_ok=True)

@@ -80,6 +80,18 @@ def write(root: Path, parts: Parts, data: bytes, *, mode: int = 0o644) -> None:
         _replace(above, parts[-1], [data], mode)
 
 
+def create(root: Path, parts: Parts, data: bytes) -> None:
+    """Make a file that is not there yet.
+
+    Raises:
+        HostError: something is there, or it cannot be made.
+    """
+    with files.translated(root.joinpath(*parts)), directory(root, parts[:-1]) as above:
+        opened = os.open(parts[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_TRICKS, dir_fd=above)
+        with os.fdopen(opened, "wb") as file:
+            file.write(data)
+
+
 def remove(root: Path, parts: Parts) -> None:
     """Remove a file or link. Does nothing if absent, which it is behind a link, too.
 

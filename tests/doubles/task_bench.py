@@ -10,11 +10,13 @@ from uuid import UUID
 from tachikoma.git.cli import GitCli
 from tachikoma.git.cloning import Cloning
 from tachikoma.git.making import Maker
+from tachikoma.git.port import Forge
 from tachikoma.host.clock import SystemClock
 from tachikoma.makima.commands import SpawnTask
 from tachikoma.makima.record import TaskRecord, TaskStatus, Workspace
 from tachikoma.makima.settings import WorktreeSettings
 from tachikoma.makima.tasks.clones import Clones
+from tachikoma.makima.tasks.completion import Completion
 from tachikoma.makima.tasks.workspaces import Workspaces
 from tachikoma.model.events import Event, Notice
 from tests.doubles.real_git import commit, git, new_repository
@@ -25,13 +27,18 @@ THIRD = UUID("33333333-0000-4000-8000-000000000003")
 
 
 class Bench:
-    """A remote called ``hub`` with two branches, and everything that makes worktrees of it."""
+    """A remote called ``hub`` with two branches, and everything that makes worktrees of it.
 
-    def __init__(self, base: Path) -> None:
+    With ``made`` the remote is there already.
+    """
+
+    def __init__(self, base: Path, *, made: bool = False) -> None:
         self.base = base
-        self.hub = new_repository(base / "hub")
-        commit(self.hub, "code", "one\ntwo\nthree\n")
-        git(self.hub, "branch", "develop")
+        self.hub = base / "hub"
+        if not made:
+            new_repository(self.hub)
+            commit(self.hub, "code", "one\ntwo\nthree\n")
+            git(self.hub, "branch", "develop")
         self.repos = base / "repos"
         self.trees = base / "worktrees"
         self.home = base / "homes"
@@ -48,6 +55,18 @@ class Bench:
             maker=Maker(clock=clock, locks=locks),
             git=self.git,
             environ=environ,
+        )
+
+    def completion(self, forge: Forge) -> Completion:
+        return Completion(
+            git=self.git,
+            forge=forge,
+            clock=SystemClock(),
+            place=self.repos / ".host",
+            own=(self.repos, self.trees),
+            commit_rest=self.workspaces.commit_rest,
+            identity=self.workspaces.identity,
+            environ=dict(os.environ),
         )
 
     def order(self, task: UUID = FIRST, **more: object) -> SpawnTask:
