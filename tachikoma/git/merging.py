@@ -42,10 +42,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The files as a merge leaves them, with markers where it could not, and their conflicts."""
+    """The files as a merge leaves them, with markers where it could not, and their conflicts.
+
+    One that is not ``clean`` has conflicts, though perhaps of directories only, which have no
+    stages.
+    """
 
     tree: str
     stages: tuple[Stage, ...]
+    clean: bool = True
 
     @property
     def conflicts(self) -> tuple[str, ...]:
@@ -68,14 +73,19 @@ async def merge_trees(run: RunGit, ours: str, theirs: str) -> Merged:
         GitError: they have no history in common, or git is older than 2.38.
     """
     arguments = ["merge-tree", "--write-tree", "-z", "--no-messages", ours, theirs]
-    done = await run(arguments, accepted=(0, 1))
-    return decode_merged(done.stdout)
+    done = await run(arguments, accepted=(0, 1, 129))
+    if done.status == 129:
+        raise GitError(
+            "this git is too old to merge here: 2.38 or later is needed",
+            hint="`git --version` tells which one it is",
+        )
+    return decode_merged(done.stdout, clean=done.status == 0)
 
 
-def decode_merged(raw: bytes) -> Merged:
+def decode_merged(raw: bytes, *, clean: bool) -> Merged:
     """Read ``git merge-tree --write-tree -z --no-messages`` (pure)."""
     tree, *listed = raw.decode("utf-8", "surrogateescape").split("\0")
-    return Merged(tree.strip(), tuple(_stage(item) for item in listed if item))
+    return Merged(tree.strip(), tuple(_stage(item) for item in listed if item), clean)
 
 
 def decode_unmerged(raw: bytes) -> tuple[Stage, ...]:
@@ -136,7 +146,8 @@ def decode_plan(text: str) -> Plan | None:
     try:
         said = json.loads(text)
         stages = tuple(Stage(str(m), str(b), int(s), str(p)) for m, b, s, p in said["stages"])
-        plan = Plan(said["commit"], said["source"], said["into"], Merged(said["tree"], stages))
+        merged = Merged(said["tree"], stages, clean=not stages)
+        plan = Plan(said["commit"], said["source"], said["into"], merged)
         ids = [plan.commit, plan.merged.tree, *(stage.blob for stage in stages)]
         return plan if all(_ID.fullmatch(each) for each in ids) else None
     except (ValueError, KeyError, TypeError):

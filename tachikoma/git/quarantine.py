@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shlex
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from tachikoma.git.outward import CLONE_S, Outward
 from tachikoma.git.port import Commit, Identity, Remote, Repository
 from tachikoma.host import files, process
 from tachikoma.model.errors import GitError
+from tachikoma.model.names import mark
 
 _INCOMING = "refs/heads/incoming"
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tcommitGraph = false\n"
@@ -151,9 +151,13 @@ class Quarantine:
 async def quarantine(
     place: Path, target: Repository, outward: Outward
 ) -> AsyncIterator[Quarantine]:
-    """Make one below ``place`` for what is to go to ``target``; it is gone afterwards."""
-    path = place / f"quarantine-{os.urandom(6).hex()}"
+    """Make one below ``place`` for what is to go to ``target``; it is gone afterwards.
+
+    One at a time for a target: what a killed process left is removed.
+    """
+    path = place / f"quarantine-{mark(str(target.git_dir))}"
     objects = target.git_dir / "objects"
+    await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
     try:
         with files.translated(path):
             for part in ("refs", "objects/info", "objects/pack"):

@@ -82,8 +82,10 @@ class Cleaner:
                 ]
             saved = await keeping.save(held, branch, _SAVED, identity)
         unmerged = await self._unmerged(workspace)
-        await asyncio.to_thread(_remove_worktree, repository, path)
+        left = await asyncio.to_thread(_remove_worktree, repository, path)
         notices = []
+        if left:
+            notices.append(f"parts of {path} belong to somebody else and are left, at {left}")
         if saved:
             notices.append(
                 f"{path} is removed; what was not committed in it is kept. To get it back, "
@@ -121,15 +123,19 @@ def _others(branches: Mapping[str, str], branch: str) -> dict[str, str]:
     }
 
 
-def _remove_worktree(repository: Path, path: Path) -> None:
-    """Remove a worktree and what the repository knows of it. No link is followed."""
+def _remove_worktree(repository: Path, path: Path) -> Path | None:
+    """Remove a worktree and what the repository knows of it; give what could not be removed.
+
+    No link is followed. What a guest's root has written may be nobody's of this host.
+    """
     admin = admin_of(repository, path)
     going = path.with_name(f"{_REMOVED}{path.name}")
     with files.translated(path):
         # At once, so that a half removed one is never taken for one whose agent removed files.
         path.rename(going)
-        shutil.rmtree(going)
+    shutil.rmtree(going, ignore_errors=True)
     if admin:
         place = repository.joinpath(*admin)
         if Path(os.path.realpath(place)) == place:
             shutil.rmtree(place, ignore_errors=True)
+    return going if going.exists() else None

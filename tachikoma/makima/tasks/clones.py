@@ -56,12 +56,19 @@ class Clones:
 
     def is_of(self, repository: Path, url: str) -> bool:
         """Tell whether ``repository`` is the clone of ``url``."""
-        return self.url_of(repository) == _key(whole_url(url))
+        return self._owner(repository.name)[0] == _key(whole_url(url))
 
     def url_of(self, repository: Path) -> str:
         """Give the URL that a clone is of, without a password; "" for none."""
-        owner = self._repos / OWN / f"{repository.name}.url"
-        return owner.read_text(encoding="utf-8") if owner.exists() else ""
+        return self._owner(repository.name)[1]
+
+    def _owner(self, name: str) -> tuple[str, str]:
+        """Give what tells a clone's repository from others, and its URL; "" for no clone's name."""
+        written = self._repos / OWN / f"{name}.url"
+        if not written.exists():
+            return "", ""
+        key, _, url = written.read_text(encoding="utf-8").partition("\n")
+        return key, url.strip()
 
     async def base(self, url: str, branch: str | None) -> Base:
         """Give the commit of the remote's ``branch`` (None: its main one), cloned or fetched now.
@@ -128,10 +135,11 @@ class Clones:
         for name in (name_of(url), f"{name_of(url)}-{mark(key)}"):
             own = self._repos / OWN / name
             async with alone(self._lock(name), clock=self._clock, deadline_s=CLONE_S):
-                owner = own.with_suffix(".url")
-                if not owner.exists():
-                    await asyncio.to_thread(files.write_atomically, owner, key.encode())
-                if owner.read_text(encoding="utf-8") == key:
+                if not self._owner(name)[0]:
+                    text = f"{key}\n{shown(url)}\n"
+                    written = own.with_suffix(".url")
+                    await asyncio.to_thread(files.write_atomically, written, text.encode())
+                if self._owner(name)[0] == key:
                     yield BareClone(self._repos / name, own)
                     return
         raise WorkspaceError(

@@ -167,9 +167,10 @@ class Completion:
         if await held.contains(old, work.tip):
             return _done(f"{branch} in {root} has all of {work.branch} already")
         merged = await held.merge(old, work.tip)
-        if merged.conflicts:
+        if not merged.clean:
+            files = ", ".join(merged.conflicts) or "directories that both have renamed"
             raise WorkspaceError(
-                f"{work.branch} conflicts with {branch} in {root}: {', '.join(merged.conflicts)}",
+                f"{work.branch} conflicts with {branch} in {root}: {files}",
                 hint=f"nothing was changed there; merge {branch} into the task's branch first",
             )
         message = Commit(f"Merge {work.branch}: {work.name}", "")

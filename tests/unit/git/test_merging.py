@@ -20,23 +20,24 @@ from tachikoma.git.merging import (
     message_for,
 )
 from tachikoma.git.port import Commit, Identity
+from tachikoma.host.process import Completed
 from tachikoma.model.errors import GitError
 from tests.doubles.real_git import commit, git, new_repository
 
 A, B, C, D = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
 ADA = Identity("Ada", "ada@example.org")
 STAGES = (Stage("100644", B, 1, "x y"), Stage("100644", C, 3, "x y"), Stage("100644", D, 2, "a\nb"))
-PLAN = Plan(A, "task", "main", Merged(B, STAGES))
+PLAN = Plan(A, "task", "main", Merged(B, STAGES, clean=False))
 
 
 def test_a_clean_merge_is_a_tree_alone() -> None:
-    assert decode_merged(f"{A}\0".encode()) == Merged(A, ())
+    assert decode_merged(f"{A}\0".encode(), clean=True) == Merged(A, ())
 
 
 def test_conflicts_are_read_with_their_sides_whatever_the_name() -> None:
     raw = f"{A}\x00100644 {B} 1\tx y\x00100644 {C} 3\tx y\x00100644 {D} 2\ta\nb\x00".encode()
-    assert decode_merged(raw) == Merged(A, STAGES)
-    assert decode_merged(raw).conflicts == ("a\nb", "x y")
+    assert decode_merged(raw, clean=False) == Merged(A, STAGES, clean=False)
+    assert decode_merged(raw, clean=False).conflicts == ("a\nb", "x y")
     assert decode_unmerged(raw.partition(b"\0")[2]) == STAGES
 
 
@@ -54,6 +55,15 @@ def test_a_plan_is_read_as_it_was_written_and_a_guests_is_not_believed() -> None
 
 def test_the_message_names_what_was_in_conflict() -> None:
     assert message_for(PLAN) == ("Merge branch 'task' into main\n\n# Conflicts:\n#\ta\nb\n#\tx y\n")
+
+
+async def test_a_git_that_is_too_old_is_told_as_such() -> None:
+    async def old(arguments: object, *, accepted: object) -> Completed:
+        del arguments, accepted
+        return Completed(("git",), 129, b"", b"usage: git merge-tree")
+
+    with pytest.raises(GitError, match=r"2\.38"):
+        await merging.merge_trees(old, A, B)
 
 
 class Bench:

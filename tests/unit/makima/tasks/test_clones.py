@@ -117,6 +117,11 @@ async def test_two_repositories_of_one_name_get_two_clones(bench: Bench) -> None
     assert second.commit == git(other, "rev-parse", "HEAD")
     assert bench.clones.is_of(first.repository, f"{bench.hub}/")
     assert not bench.clones.is_of(second.repository, str(bench.hub))
+    git(bench.base, "clone", "-q", "--bare", str(bench.hub), "bare.git")
+    third = await bench.clones.base(f"{bench.base}/bare.git", None)
+    assert bench.clones.url_of(third.repository) == f"{bench.base}/bare.git"
+    assert bench.clones.is_of(third.repository, f"{bench.base}/bare")
+    assert bench.clones.url_of(bench.repos / "none") == ""
 
 
 @pytest.mark.live

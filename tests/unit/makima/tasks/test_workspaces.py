@@ -221,6 +221,29 @@ async def test_nothing_that_an_agent_wrote_runs_on_the_host(bench: Bench) -> Non
     assert not canary.exists(), canary.read_text()
 
 
+async def test_a_configuration_that_names_other_directories_leads_nobody_there(
+    bench: Bench,
+) -> None:
+    made = await bench.prepare()
+    elsewhere = bench.base / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    git(made.repository, "config", "core.worktree", str(elsewhere))
+    git(made.repository, "config", "core.bare", "false")
+    (made.repository / "worktrees" / "task-11111111" / "config.worktree").write_text(
+        f"[core]\n\tworktree = {elsewhere}\n"
+    )
+    (made.worktree / "new").write_text("x")
+    second = await bench.prepare(SECOND, previous=made)
+    await bench.workspaces.commit_rest(made, "Rest")
+    await bench.workspaces.commit_rest(second, "Rest")
+    assert git(bench.base, f"--git-dir={made.repository}", "show", f"{made.branch}:new") == "x"
+    await bench.workspaces.clone_to(made, "out")
+    await bench.workspaces.cleanup([bench.record(made), bench.record(second, SECOND)])
+    assert [(each.name, each.read_text()) for each in elsewhere.iterdir()] == [("precious", "x")]
+    assert [each.name for each in bench.trees.iterdir()] == [".claims"]
+
+
 async def test_a_worktree_that_is_not_ours_to_have_is_an_error(bench: Bench) -> None:
     (bench.trees / "task-11111111").mkdir(parents=True)
     (bench.trees / "task-11111111" / "mine").write_text("x")
