@@ -17,6 +17,7 @@ from tachikoma.makima.record import TaskRecord, TaskStatus, Workspace
 from tachikoma.makima.settings import WorktreeSettings
 from tachikoma.makima.tasks.clones import Clones
 from tachikoma.makima.tasks.completion import Completion
+from tachikoma.makima.tasks.port import Actions, Worktrees
 from tachikoma.makima.tasks.workspaces import Workspaces
 from tachikoma.model.events import Event, Notice
 from tests.doubles.real_git import commit, git, new_repository
@@ -56,6 +57,14 @@ class Bench:
             git=self.git,
             environ=environ,
         )
+
+    @property
+    def worktrees(self) -> Worktrees:
+        """The same as its users see it."""
+        return self.workspaces
+
+    def actions(self, forge: Forge) -> Actions:
+        return self.completion(forge)
 
     def completion(self, forge: Forge) -> Completion:
         return Completion(

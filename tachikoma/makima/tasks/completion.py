@@ -28,6 +28,7 @@ from tachikoma.git.quarantine import Quarantine, quarantine
 from tachikoma.host.alone import alone
 from tachikoma.host.clock import Clock
 from tachikoma.makima.record import Workspace
+from tachikoma.makima.tasks.port import ActionOutcome
 from tachikoma.model.errors import TachikomaError
 from tachikoma.model.errors_fleet import WorkspaceError
 from tachikoma.model.names import mark
@@ -35,15 +36,6 @@ from tachikoma.model.names import mark
 ACTIONS = ("none", "branch", "merge", "pr")
 _SOME = 5
 _SHORT = 12
-
-
-@dataclass(frozen=True, slots=True)
-class ActionOutcome:
-    """What became of an action; ``message`` is for people."""
-
-    success: bool
-    message: str
-    pr_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ class _Work:
 
 
 class Completion:
-    """Does completion actions.
+    """Implements the port ``Actions``.
 
     Args:
         place: a directory no guest can write to, for what is checked on its way.

@@ -31,7 +31,7 @@ NOBODY = Identity("tachikoma", "tachikoma@localhost")
 
 
 class Workspaces:
-    """Makes and keeps the places where tasks work. One daemon uses a ``base_dir`` at a time.
+    """Implements the port ``Worktrees``. One daemon uses a ``base_dir`` at a time.
 
     Args:
         home_dir: what a relative path to hand work out to is relative to.
@@ -123,9 +123,12 @@ class Workspaces:
         """
         return await self._handing_out.clone_to(workspace, target_dir, await self.identity())
 
-    def exists(self, target_dir: str) -> tuple[bool, Path]:
+    async def exists(self, target_dir: str) -> tuple[bool, Path]:
         """Tell whether something is at a path as ``clone_to`` takes it, and which path that is."""
-        path = self._handing_out.path_of(target_dir)
+        try:
+            path = self._handing_out.path_of(target_dir)
+        except WorkspaceError:
+            return False, Path(target_dir)
         return os.path.lexists(path), path
 
     async def cleanup(self, records: Sequence[TaskRecord]) -> list[str]:

@@ -10,12 +10,19 @@ import pytest
 from tachikoma.git.memory_publishing import MemoryForge
 from tachikoma.git.port import Identity
 from tachikoma.makima.record import Workspace
-from tachikoma.makima.tasks.completion import ActionOutcome
+from tachikoma.makima.tasks.completion import clash
+from tachikoma.makima.tasks.port import ActionOutcome
 from tests.doubles.real_git import commit, git, new_repository
 from tests.doubles.task_bench import Bench, fingerprint, work
 from tests.unit.git.test_checkout import hostile_config
 
 pytestmark = pytest.mark.live
+
+
+def test_a_branch_clashes_with_one_within_its_name_or_around_it() -> None:
+    assert clash("a/b", ["main", "a"]) == "a"
+    assert clash("a", ["a/b/c"]) == "a/b/c"
+    assert clash("a/b", ["a/c", "a/bc"]) == ""
 
 
 @pytest.fixture
@@ -36,10 +43,8 @@ def user(bench: Bench) -> Path:
 async def act(
     bench: Bench, action: str, made: Workspace, target: Path | None, branch: str | None = None
 ) -> ActionOutcome:
-    completion = bench.completion(MemoryForge())
-    return await completion.act(
-        action, made, name="Do it", target_repo=target, target_branch=branch
-    )
+    actions = bench.actions(MemoryForge())
+    return await actions.act(action, made, name="Do it", target_repo=target, target_branch=branch)
 
 
 async def refused(

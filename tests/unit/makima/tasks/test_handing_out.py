@@ -64,8 +64,10 @@ async def test_nothing_is_cloned_over_what_is_there(bench: Bench, own_home: Path
 @pytest.mark.live
 async def test_a_path_is_looked_at_as_it_would_be_cloned_to(bench: Bench, own_home: Path) -> None:
     (own_home / "here").mkdir()
-    assert bench.workspaces.exists("~/here") == (True, own_home / "here")
-    assert bench.workspaces.exists("a/../b") == (False, bench.home / "b")
+    made = await bench.prepare()
+    assert await bench.workspaces.exists("~/here") == (True, own_home / "here")
+    assert await bench.workspaces.exists("a/../b") == (False, bench.home / "b")
     for path in ("", "  ", "a\0b", "~nobody-of-that-name/x"):
+        assert await bench.workspaces.exists(path) == (False, Path(path))
         with pytest.raises(WorkspaceError):
-            bench.workspaces.exists(path)
+            await bench.workspaces.clone_to(made, path)
