@@ -78,7 +78,7 @@ class Linked:
                 "GIT_INDEX_FILE": str(self._index),
                 "GIT_LITERAL_PATHSPECS": "1",
                 **self._objects,
-                **_named(identity),
+                **named(identity),
             },
             stdin=stdin,
             accepted=accepted,
@@ -182,9 +182,8 @@ class Linked:
         self, tree: str, parents: Sequence[str], message: Commit, identity: Identity
     ) -> str:
         """Make a commit that no ref points to yet, and give its id."""
-        texts = [part for text in (message.subject, message.body) if text for part in ("-m", text)]
-        on = [part for parent in parents for part in ("-p", parent)]
-        done = await self.git(["commit-tree", tree, *on, *texts], identity=identity)
+        arguments = commit_arguments(tree, parents, message)
+        done = await self.git(arguments, identity=identity)
         return done.text
 
     async def fill(self, tree: str) -> None:
@@ -263,6 +262,16 @@ def check_objects(repository: Path) -> None:
         )
 
 
+def commit_arguments(tree: str, parents: Sequence[str], message: Commit) -> list[str]:
+    """Give the arguments that make a commit; what no message can hold is replaced (pure)."""
+    texts = [
+        text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+        for text in (message.subject, message.body)
+    ]
+    on = [part for parent in parents for part in ("-p", parent)]
+    return ["commit-tree", tree, *on, *(part for text in texts if text for part in ("-m", text))]
+
+
 def _items(done: process.Completed) -> list[str]:
     return [item for item in done.stdout.decode("utf-8", "surrogateescape").split("\0") if item]
 
@@ -271,7 +280,8 @@ def _nul(paths: Sequence[str]) -> bytes:
     return "".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape")
 
 
-def _named(identity: Identity | None) -> dict[str, str]:
+def named(identity: Identity | None) -> dict[str, str]:
+    """Give the environment in which git commits as somebody (pure)."""
     if identity is None:
         return {}
     return {

@@ -176,6 +176,9 @@ class Maker:
             )
         # Nobody else fills it: what locks its index was killed.
         inside.remove(repository.git_dir, ("worktrees", admin.name, "index.lock"))
+        if (admin / "index").is_symlink():
+            # Git writes through such a link, over a file of the host. A guest made it.
+            inside.remove(repository.git_dir, ("worktrees", admin.name, "index"))
         await checkout.check_out(repository.git_dir, admin, path, commit)
         with files.translated(admin):
             (admin / "locked").unlink(missing_ok=True)

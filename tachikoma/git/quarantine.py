@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tachikoma.git import invocation
 from tachikoma.git.exporting import exported
+from tachikoma.git.linked import commit_arguments, named
 from tachikoma.git.merging import Merged, merge_trees
 from tachikoma.git.outward import CLONE_S, Outward
 from tachikoma.git.port import Commit, Identity, Remote, Repository
@@ -100,15 +101,8 @@ class Quarantine:
         self, tree: str, parents: Sequence[str], message: Commit, identity: Identity
     ) -> str:
         """Make a commit and give its id."""
-        on = [part for parent in parents for part in ("-p", parent)]
-        texts = [part for text in (message.subject, message.body) if text for part in ("-m", text)]
-        who = {
-            "GIT_AUTHOR_NAME": identity.name,
-            "GIT_AUTHOR_EMAIL": identity.email,
-            "GIT_COMMITTER_NAME": identity.name,
-            "GIT_COMMITTER_EMAIL": identity.email,
-        }
-        return (await self.git(["commit-tree", tree, *on, *texts], env=who)).text
+        arguments = commit_arguments(tree, parents, message)
+        return (await self.git(arguments, env=named(identity))).text
 
     async def hand_over(self, commit: str, branch: str, *, old: str) -> None:
         """Let ``branch`` of the user's repository be at ``commit`` if it is at ``old`` ("" none).

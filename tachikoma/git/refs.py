@@ -13,6 +13,8 @@ NOTHING = "0" * 40
 
 async def commit_of(git_dir: Path, name: str) -> str:
     """Give the id of the commit that ``name`` stands for; "" if it is not here."""
+    if "\0" in name:
+        return ""
     done = await invocation.git(
         ["rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}"],
         cwd=git_dir,

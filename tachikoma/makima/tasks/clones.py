@@ -164,7 +164,7 @@ def whole_url(url: str) -> str:
     """
     given = url.strip()
     expanded = str(Path(given).expanduser()) if given.startswith("~") else given
-    if re.match(r"[\w.+-]+://|/|[^/]+:", expanded):
+    if re.match(r"[\w.+-]+://|/|[^/]+:", expanded) and "\0" not in expanded:
         return expanded
     raise WorkspaceError(
         f"{given!r} is no address of a repository",

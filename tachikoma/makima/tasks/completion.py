@@ -260,9 +260,9 @@ def _expanded(path: Path) -> Path:
         given = path.expanduser()
     except RuntimeError:
         given = path
-    if not given.is_absolute():
+    if not given.is_absolute() or "\0" in str(given):
         raise WorkspaceError(
-            f"{path} is a relative path", hint="give the whole path of the target repository"
+            f"{str(path)!r} is no whole path", hint="give the whole path of the target repository"
         )
     return given
 

@@ -79,7 +79,8 @@ def hostile_config(git_dir: Path, canary: Path, *, program: Path) -> None:
     git(repo, "config", "credential.helper", f"!{program}")
     git(repo, "config", "protocol.ext.allow", "always")
     git(repo, "config", "submodule.recurse", "true")
-    git(repo, "config", "extensions.worktreeConfig", "true")
+    if git_dir.name == ".git":  # the worktrees of a bare repository would be bare themselves
+        git(repo, "config", "extensions.worktreeConfig", "true")
     (git_dir / "config.worktree").write_text(f'[filter "evil"]\n\tsmudge = {program}\n')
     (git_dir / "more").write_text(f'[filter "evil"]\n\tprocess = {program}\n')
     git(repo, "config", "include.path", "more")

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tachikoma.git.linked import Head, admin_of, check_objects, opened
+from tachikoma.git.linked import Head, admin_of, check_objects, commit_arguments, opened
+from tachikoma.git.port import Commit
 from tachikoma.model.errors import GitError, WorktreeError
 from tests.doubles.real_git import commit, git, new_repository
 
-pytestmark = pytest.mark.live
+
+def test_a_message_is_made_fit_for_git() -> None:
+    assert commit_arguments("t", ["p", "q"], Commit("--a\0b", "x\ud800")) == [
+        *("commit-tree", "t", "-p", "p", "-p", "q", "-m", "--a b", "-m", "x?"),
+    ]
+    assert commit_arguments("t", [], Commit("", "")) == ["commit-tree", "t"]
 
 
 @pytest.fixture
@@ -33,6 +39,7 @@ def admin(repo: Path) -> Path:
     return repo / "worktrees" / "task-x"
 
 
+@pytest.mark.live
 async def test_head_is_on_a_branch_at_a_commit_or_nowhere(repo: Path, tree: Path) -> None:
     commit_id = git(tree, "rev-parse", "HEAD")
     async with opened(repo, tree) as held:
@@ -45,6 +52,7 @@ async def test_head_is_on_a_branch_at_a_commit_or_nowhere(repo: Path, tree: Path
         assert await held.head() == Head("", "")
 
 
+@pytest.mark.live
 async def test_an_index_that_is_a_link_leads_nobody_to_a_file_of_the_host(
     repo: Path, tree: Path
 ) -> None:
@@ -61,6 +69,7 @@ async def test_an_index_that_is_a_link_leads_nobody_to_a_file_of_the_host(
     assert git(tree, "status", "--porcelain") == ""
 
 
+@pytest.mark.live
 async def test_state_files_are_neither_read_nor_written_through_links(
     repo: Path, tree: Path
 ) -> None:
@@ -77,6 +86,7 @@ async def test_state_files_are_neither_read_nor_written_through_links(
     assert victim.read_text() == "0" * 40
 
 
+@pytest.mark.live
 async def test_everything_is_staged_in_a_copy_and_the_worktree_is_as_it_was(
     repo: Path, tree: Path
 ) -> None:
@@ -97,6 +107,7 @@ async def test_everything_is_staged_in_a_copy_and_the_worktree_is_as_it_was(
     assert git(tree, "status", "--porcelain") == before
 
 
+@pytest.mark.live
 async def test_a_worktree_whose_git_file_the_agent_replaced_is_still_known(
     repo: Path, tree: Path
 ) -> None:
@@ -110,6 +121,7 @@ async def test_a_worktree_whose_git_file_the_agent_replaced_is_still_known(
     assert admin_of(repo, tree) == ("worktrees", "task-x")
 
 
+@pytest.mark.live
 async def test_what_is_no_worktree_is_refused(repo: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with pytest.raises(WorktreeError, match="no worktree"):
@@ -121,6 +133,7 @@ async def test_what_is_no_worktree_is_refused(repo: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("trick", ["info/alternates", "pack", "ab"])
+@pytest.mark.live
 async def test_objects_of_another_repository_are_not_read(
     repo: Path, tree: Path, trick: str
 ) -> None:
@@ -137,6 +150,7 @@ async def test_objects_of_another_repository_are_not_read(
             pytest.fail("opened")
 
 
+@pytest.mark.live
 async def test_changes_of_tracked_files_are_found_staged_or_not(repo: Path, tree: Path) -> None:
     commit(tree, "a", "a")
     commit(tree, "b", "b")

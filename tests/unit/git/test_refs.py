@@ -20,6 +20,7 @@ async def test_a_name_stands_for_a_commit_or_nothing(repo: Path) -> None:
     assert await refs.commit_of(repo / ".git", "main") == git(repo, "rev-parse", "main")
     assert await refs.commit_of(repo / ".git", "nope") == ""
     assert await refs.commit_of(repo / ".git", "--git-dir") == ""
+    assert await refs.commit_of(repo / ".git", "a\0b") == ""
 
 
 async def test_one_commit_contains_another_as_its_parents_say(repo: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_home_directory_is_expanded_and_a_relative_path_refused(own_home: Path
     assert whole_url("~/x") == str(own_home / "x")
     assert whole_url(" https://h/x ") == "https://h/x"
     assert whole_url("git@h:x") == "git@h:x"
-    for url in ("x/y", "", "."):
+    for url in ("x/y", "", ".", "/a\0b"):
         with pytest.raises(WorkspaceError, match="no address"):
             whole_url(url)
 

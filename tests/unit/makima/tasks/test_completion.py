@@ -41,10 +41,16 @@ def user(bench: Bench) -> Path:
 
 
 async def act(
-    bench: Bench, action: str, made: Workspace, target: Path | None, branch: str | None = None
+    bench: Bench,
+    action: str,
+    made: Workspace,
+    target: Path | None,
+    branch: str | None = None,
+    *,
+    name: str = "Do it",
 ) -> ActionOutcome:
     actions = bench.actions(MemoryForge())
-    return await actions.act(action, made, name="Do it", target_repo=target, target_branch=branch)
+    return await actions.act(action, made, name=name, target_repo=target, target_branch=branch)
 
 
 async def refused(
@@ -62,9 +68,10 @@ async def refused(
 async def test_no_action_leaves_the_work_on_its_branch(bench: Bench) -> None:
     made = await bench.prepare()
     (made.worktree / "new").write_text("x")
-    outcome = await act(bench, "none", made, None)
+    outcome = await act(bench, "none", made, None, name="A\0 name\n\nwith more")
     assert outcome == ActionOutcome(success=True, message=f"the work is on {made.branch}")
     assert git(made.repository, "show", f"{made.branch}:new") == "x"
+    assert git(made.repository, "log", "-1", "--format=%s|%b", made.branch) == "A  name|with more"
     assert "no completion action" in (await act(bench, "dance", made, None)).message
 
 
@@ -189,7 +196,8 @@ async def test_what_is_no_target_is_told(bench: Bench, user: Path) -> None:
         None: "no repository is named",
         bench.base / "nowhere": "no directory",
         bench.base: "no git repository",
-        Path("relative"): "relative path",
+        Path("relative"): "no whole path",
+        Path("/a\0b"): "no whole path",
         made.repository: "daemon's own",
     }.items():
         outcome = await act(bench, "merge", made, target)

@@ -175,6 +175,10 @@ async def test_nothing_that_an_agent_wrote_runs_in_a_merge(orchestra: Orchestra)
     await it.commit(lead, "First")
     canary = orchestra.bench.base / "canary"
     hostile_config(lead.repository, canary, program=orchestra.bench.base / "run")
+    with pytest.raises(Exception, match="git"):
+        git(lead.worktree, "merge", "--no-commit", two.branch)
+    assert canary.exists(), "or this shows nothing"
+    canary.unlink()
     (lead.worktree / ".git").write_text("gitdir: /etc\n")
     assert (await it.start(lead, two.branch)).conflicts == ("code",)
     assert (await it.resolve(lead, "code", "theirs")).success

@@ -211,6 +211,10 @@ async def test_nothing_that_an_agent_wrote_runs_on_the_host(bench: Bench) -> Non
     work_tree = made.worktree
     (work_tree / ".gitattributes").write_text("* filter=evil diff=evil merge=evil\n")
     (work_tree / "new").write_text("x")
+    with pytest.raises(Exception, match="git"):
+        git(work_tree, "add", "-A")
+    assert canary.exists(), "or this shows nothing"
+    canary.unlink()
     commit(bench.hub, "later", "x")
     again = await bench.prepare(SECOND)
     await bench.prepare(THIRD, previous=made)
