@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -38,7 +39,8 @@ def killed(bench: Bench, step: str, after_s: float) -> bool:
         process.wait(WARM_S + after_s)
     except subprocess.TimeoutExpired:
         for pid in children(process.pid):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                os.kill(pid, signal.SIGKILL)
         process.kill()
         process.wait(10)
         return True
@@ -50,7 +52,7 @@ def children(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         listed = Path(f"/proc/{each}/task/{each}/children")
-        if listed.exists():
+        with contextlib.suppress(OSError):
             found += [int(word) for word in listed.read_text().split()]
     return found
 
