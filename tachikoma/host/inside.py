@@ -87,9 +87,13 @@ def create(root: Path, parts: Parts, data: bytes) -> None:
         HostError: something is there, or it cannot be made.
     """
     with files.translated(root.joinpath(*parts)), directory(root, parts[:-1]) as above:
-        opened = os.open(parts[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_TRICKS, dir_fd=above)
-        with os.fdopen(opened, "wb") as file:
-            file.write(data)
+        # Linked to its name when it is whole: a kill leaves no empty one.
+        temporary = _temporary(parts[-1])
+        _replace(above, temporary, [data], 0o644)
+        try:
+            os.link(temporary, parts[-1], src_dir_fd=above, dst_dir_fd=above)
+        finally:
+            os.unlink(temporary, dir_fd=above)
 
 
 def remove(root: Path, parts: Parts) -> None:
