@@ -31,6 +31,9 @@ ENVIRONMENT: Mapping[str, str] = {
     # No fetching of missing objects: the remotes are the guest's word too.
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_NO_LAZY_FETCH": "1",
+    # An object is what its id says, and its parents are those in it.
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": "/dev/null/none",
     "GIT_PAGER": "cat",
     "GIT_EDITOR": "true",
     "GIT_ASKPASS": "true",
@@ -49,6 +52,7 @@ _OVERRIDES = (
     "core.sshCommand=false",
     "core.gitProxy=",
     "core.alternateRefsCommand=true",
+    "core.commitGraph=false",
     "credential.helper=",
     "diff.external=",
     "gpg.program=false",

@@ -16,8 +16,9 @@ from pathlib import Path
 from tachikoma.git import checkout, invocation, worktrees
 from tachikoma.git.port import Origin, Repository, Worktree
 from tachikoma.git.worktrees import UNFINISHED, Entry
-from tachikoma.host import files
-from tachikoma.host.clock import Clock, attempts
+from tachikoma.host import files, inside
+from tachikoma.host.alone import alone
+from tachikoma.host.clock import Clock
 from tachikoma.host.paths import private_dir
 from tachikoma.model.errors import EmptyRepositoryError, GitError, WorktreeError
 from tachikoma.model.names import mark, slugify
@@ -66,16 +67,16 @@ class Maker:
             WorktreeError: another process takes longer than the longest checkout.
         """
         path = private_dir(self._locks) / f"worktrees-{mark(str(repository.git_dir))}.lock"
-        with contextlib.ExitStack() as stack:
-            async for _ in attempts(self._clock, deadline_s=checkout.CHECKOUT_S):
-                with contextlib.suppress(TimeoutError):
-                    stack.enter_context(files.locked(path, deadline_s=0))
-                    break
-            else:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(
+                    alone(path, clock=self._clock, deadline_s=checkout.CHECKOUT_S)
+                )
+            except TimeoutError as error:
                 raise WorktreeError(
                     f"another process is making a worktree of {repository.root}",
                     hint=f"see who holds {path}",
-                )
+                ) from error
             yield
 
     async def make(self, repository: Repository, branch: str, parent: Path | None) -> Worktree:
@@ -84,7 +85,54 @@ class Maker:
         Raises: as ``Git.ensure_worktree``; nothing half-done is left.
         """
         start = await self._start(repository, branch)
-        path = await self._place(repository, branch, parent)
+        return await self._make(
+            repository, branch, start, await self._place(repository, branch, parent)
+        )
+
+    async def make_at(
+        self, repository: Repository, branch: str, path: Path, commit: str
+    ) -> Worktree:
+        """Give the worktree of ``branch`` at ``path``, made or finished; within ``alone``.
+
+        A branch that is there already stays where it is, a new one starts at ``commit``.
+
+        Raises: as ``make``, and WorktreeError if the branch is checked out somewhere else, or
+            something else is at ``path``.
+        """
+        entries = await self._entries(repository)
+        entry = next((entry for entry in entries if entry.branch == branch), None)
+        if entry is not None and entry.path == path and worktrees.is_genuine(repository, path):
+            if entry.unfinished:
+                await self.finish(repository, entry)
+            return Worktree(branch, path, Origin.EXISTING)
+        if entry is not None and entry.path != path and entry.path.exists():
+            raise WorktreeError(
+                f"{branch} is checked out at {entry.path}, not at {path}",
+                hint=f"remove that worktree: git worktree remove {shlex.quote(str(entry.path))}",
+            )
+        for stale in entries:
+            half_made = stale.unfinished or not stale.path.exists()
+            if half_made and (stale.path == path or stale.branch == branch):
+                await self._clear(repository, stale)
+        if not _is_free(path):
+            raise WorktreeError(
+                f"{path} is something else than the worktree of {branch}",
+                hint="look what it is, and move it away",
+            )
+        start = Start(Origin.FROM_HEAD, commit, commit)
+        done = await invocation.git(
+            ["rev-parse", "--quiet", "--verify", f"refs/heads/{branch}^{{commit}}"],
+            cwd=repository.root,
+            git_dir=repository.git_dir,
+            accepted=(0, 1),
+        )
+        if done.status == 0:
+            start = Start(Origin.FROM_LOCAL, branch, done.text)
+        return await self._make(repository, branch, start, path)
+
+    async def _make(
+        self, repository: Repository, branch: str, start: Start, path: Path
+    ) -> Worktree:
         lock = ["--no-checkout", "--lock", "--reason", UNFINISHED]
         arguments = ["worktree", "add", *lock, *start.arguments(branch, path)]
         try:
@@ -126,6 +174,11 @@ class Maker:
                 f"the new worktree at {path} was changed by somebody else while it was made",
                 hint="look who else works there, then run it again",
             )
+        # Nobody else fills it: what locks its index was killed.
+        inside.remove(repository.git_dir, ("worktrees", admin.name, "index.lock"))
+        if (admin / "index").is_symlink():
+            # Git writes through such a link, over a file of the host. A guest made it.
+            inside.remove(repository.git_dir, ("worktrees", admin.name, "index"))
         await checkout.check_out(repository.git_dir, admin, path, commit)
         with files.translated(admin):
             (admin / "locked").unlink(missing_ok=True)

@@ -8,40 +8,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tachikoma.git import invocation, remotes, worktrees
+from tachikoma.git.outward import Outward
 from tachikoma.git.port import Commit, Identity, Remote, RemoteHeads, Repository, Worktree
 from tachikoma.git.private import PrivateGitDir, private_git_dir
 from tachikoma.host import process
 from tachikoma.model.errors import GitError, PushFailed, WorktreeError
 
 _STAGE_S = 600.0
-_NETWORK_S = 600.0
 _MOST_COMMITS = 50
 _STAT_COLUMNS = 72
 _UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
-_HANDED_ON = (
-    *("GH_", "GITHUB_TOKEN", "SSH_"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NO_PROXY", "no_proxy"),
-)
-"""What of the user's environment a git that goes to a remote gets: his ways of logging in."""
-_NO_PROGRAMS = (
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "gc.auto=0",
-    "maintenance.auto=false",
-    "push.followTags=false",
-    "push.gpgSign=false",
-    "push.recurseSubmodules=no",
-    "submodule.recurse=false",
-)
 
 
 class GitPublishing:
     """Implements the port ``Publishing``. ``environ`` is the user's environment."""
 
     def __init__(self, *, environ: Mapping[str, str]) -> None:
-        self._login = {
-            name: value for name, value in environ.items() if name.startswith(_HANDED_ON)
-        }
+        self._outward = Outward(environ=environ)
 
     async def uncommitted(self, repository: Repository, worktree: Path) -> tuple[str, ...]:
         """Give the paths that a commit of everything would change."""
@@ -145,30 +128,16 @@ class GitPublishing:
     async def _to_remote(
         self, remote: Remote, arguments: Sequence[str], private: PrivateGitDir | None = None
     ) -> process.Completed:
-        """Run git where only the user's own configuration holds, which may put another address
-        in the place of the remote's (``insteadOf``).
+        """Run git where only the user's own configuration holds.
 
         Raises:
             PushFailed: the remote is none that only carries data, or git ended with an error.
         """
         remotes.check(remote)
-        where = [f"--git-dir={private.path}"] if private else []
-        settings = [part for setting in _NO_PROGRAMS for part in ("-c", setting)]
-        argv = ["git", "--no-pager", *settings, *where, *arguments]
-        done = await process.run(
-            argv,
-            deadline_s=_NETWORK_S,
-            env={
-                **self._login,
-                **(private.environment if private else {}),
-                "GIT_ALLOW_PROTOCOL": ":".join(remotes.PROTOCOLS),
-                "GIT_TERMINAL_PROMPT": "0",
-                "GIT_ASKPASS": "true",
-                "SSH_ASKPASS": "true",
-                "SSH_ASKPASS_REQUIRE": "never",
-            },
-            cwd=Path("/"),
-            check=False,
+        done = await self._outward.git(
+            arguments,
+            git_dir=private.path if private else None,
+            env=private.environment if private else None,
         )
         if done.status != 0:
             raise _refused(remote, f"{process.redacted(done.text)}\n{invocation.words_of(done)}")

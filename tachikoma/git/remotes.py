@@ -50,15 +50,19 @@ def decode_remote(raw: str, root: Path) -> Remote | None:
 
 def check(remote: Remote) -> None:
     """Raise PushFailed unless ``remote`` only carries data: ``ext::`` would run a program."""
+    if not is_plain(remote):
+        raise PushFailed(
+            f"tachikoma does not push to {remote.url!r}",
+            hint="https, ssh and local paths are known: `git remote set-url` changes the remote",
+        )
+
+
+def is_plain(remote: Remote) -> bool:
+    """Tell whether ``remote`` only carries data."""
     url = remote.url
     if _URL.fullmatch(url) or url.startswith("/"):
-        return
-    if _SCP.fullmatch(url) and "::" not in url and not url.startswith("-"):
-        return
-    raise PushFailed(
-        f"tachikoma does not push to {url!r}",
-        hint="https, ssh and local paths are known: `git remote set-url` changes the remote",
-    )
+        return True
+    return bool(_SCP.fullmatch(url)) and "::" not in url and not url.startswith("-")
 
 
 def local_path(remote: Remote) -> Path | None:

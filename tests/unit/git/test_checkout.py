@@ -45,11 +45,18 @@ async def checked_out(repo: Path, branch: str = "x") -> Worktree:
 
 def hostile(repo: Path, canary: Path) -> None:
     """Write everything that a guest could write to have the host run something."""
-    program = repo / "run"
+    commit(repo, ".gitattributes", "* filter=evil diff=evil merge=evil\n")
+    hostile_config(repo / ".git", canary, program=repo / "run")
+
+
+def hostile_config(git_dir: Path, canary: Path, *, program: Path) -> None:
+    """Write what a guest could write to a git directory; ``program`` is made, and tells on
+    whoever runs it.
+    """
+    repo = git_dir
     program.write_text(f'#!/bin/sh\necho "$0" "$@" >>"{canary}"\ncat\n', encoding="utf-8")
     program.chmod(0o755)
-    commit(repo, ".gitattributes", "* filter=evil diff=evil merge=evil\n")
-    hooks = repo / ".git" / "hooks"
+    hooks = git_dir / "hooks"
     hooks.mkdir(exist_ok=True)
     for name in (
         *("post-checkout", "pre-commit", "reference-transaction", "post-index-change"),
@@ -72,9 +79,10 @@ def hostile(repo: Path, canary: Path) -> None:
     git(repo, "config", "credential.helper", f"!{program}")
     git(repo, "config", "protocol.ext.allow", "always")
     git(repo, "config", "submodule.recurse", "true")
-    git(repo, "config", "extensions.worktreeConfig", "true")
-    (repo / ".git" / "config.worktree").write_text(f'[filter "evil"]\n\tsmudge = {program}\n')
-    (repo / ".git" / "more").write_text(f'[filter "evil"]\n\tprocess = {program}\n')
+    if git_dir.name == ".git":  # the worktrees of a bare repository would be bare themselves
+        git(repo, "config", "extensions.worktreeConfig", "true")
+    (git_dir / "config.worktree").write_text(f'[filter "evil"]\n\tsmudge = {program}\n')
+    (git_dir / "more").write_text(f'[filter "evil"]\n\tprocess = {program}\n')
     git(repo, "config", "include.path", "more")
     # A repository that lacks objects and would fetch them by running a program.
     git(repo, "config", "core.repositoryFormatVersion", "1")
