@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
     "usage": "Show what the model calls took.",
     "credentials": "Show where the proxy's credential comes from.",
     "mcp": "Serve an agent (MCP); set clients up for it.",
+    "daemon": "Keep workers running; start and rejoin background sessions.",
     "ssh": "Let plain `ssh` find the VMs.",
     "config": "Show and change the settings.",
     "trust": "Trust the settings files of this repository.",
@@ -41,7 +42,7 @@ VERBS: dict[str, str] = {
     "demo": "Show the whole thing at work, and clean up.",
 }
 ALIASES = {"stop": "halt", "delete": "destroy", "ls": "list"}
-_GROUPS = ("checkpoint", "image", "proxy", "egress", "config", "ports", "ssh", "mcp")
+_GROUPS = ("checkpoint", "image", "proxy", "egress", "config", "ports", "ssh", "mcp", "daemon")
 _ASKS_ONLY = ("-h", "--help", "-V", "--version")
 _MEANT_ELSEWHERE = {
     "help": "--help",

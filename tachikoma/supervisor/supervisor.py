@@ -64,7 +64,7 @@ class Place:
 
 
 class Supervisor:
-    """Keeps ``workers`` running.
+    """Keeps ``workers`` running; ``notes`` are said when it starts.
 
     If starting fails, because another supervisor runs, no worker was started and nothing is
     recorded. On stop every worker is asked to end, and killed with its group after ``grace_s``;
@@ -80,6 +80,7 @@ class Supervisor:
         say: Say,
         clock: Clock,
         attend: Attend,
+        notes: Sequence[str] = (),
         grace_s: float = GRACE_S,
     ) -> None:
         self._workers = workers
@@ -88,6 +89,7 @@ class Supervisor:
         self._say = say
         self._clock = clock
         self._attend = attend
+        self._notes = notes
         self._grace_s = grace_s
         self._seen = {each.kind: WorkerRecord(kind=each.kind, why=each.why) for each in workers}
         self._stopping = False
@@ -102,6 +104,8 @@ class Supervisor:
         """
         with self._place.record.held():
             self._told(f"supervisor starting in {self._options.directory}")
+            for note in self._notes:
+                self._told(note)
             await self._end_what_is_left()
             now = datetime.fromtimestamp(self._clock.now(), UTC)
             self._started_at = now.isoformat(timespec="seconds").replace("+00:00", "Z")

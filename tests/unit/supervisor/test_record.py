@@ -54,7 +54,9 @@ def test_what_is_written_is_read_again(file: Path) -> None:
 
 def test_the_file_has_the_names_that_others_know() -> None:
     plain = encode(record(7, "8", WORKER))
-    assert {key: plain[key] for key in ("pid", "cwd", "startedAt", "workerKinds", "lastStatus")} == {
+    assert {
+        key: plain[key] for key in ("pid", "cwd", "startedAt", "workerKinds", "lastStatus")
+    } == {
         "pid": 7,
         "cwd": "/src/box",
         "startedAt": "2026-11-21T10:00:00Z",
