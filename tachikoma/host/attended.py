@@ -153,7 +153,14 @@ def _kill_group(pid: int) -> None:
 
 
 async def _last_words(talk: _Talk) -> None:
-    """Read on what a child that has ended said last."""
+    """Read on what a child that has ended, or is just being killed, said last.
+
+    The end itself is waited for as well: asyncio loses the status of a child whose transport is
+    closed in the moment in which it dies.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REAP_S):
+            await talk.ended.wait()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LAST_WORDS_S):
             await talk.silent.wait()

@@ -123,9 +123,9 @@ class Supervisor:
                 for each in self._workers
             ]
             await orders.stop.wait()
-            self._told("supervisor shutting down...")
             self._stopping = True
             self._note()
+            self._told("supervisor shutting down...")
             orders.stop.clear()
             ending = asyncio.gather(*keepers, return_exceptions=True)
             for keeper in keepers:
@@ -181,12 +181,8 @@ class Supervisor:
             return _NOT_STARTED
 
     def _ended(self, kind: str, status: int, decision: Again | Park) -> None:
-        """Say and record how a worker ended, and what becomes of it."""
+        """Record and say how a worker ended, and what becomes of it."""
         now = self._clock.now()
-        self._told(
-            restarts.told(kind, status, decision),
-            "stderr" if isinstance(decision, Park) else "stdout",
-        )
         last = restarts.how(status)
         match decision:
             case Again(after_s, then):
@@ -199,6 +195,10 @@ class Supervisor:
                     kind, state="parked", pid=None, started="", since=now, last_exit=last,
                     retry_at=None, backoff_s=0.0, rapid=rapid, parked=_PARKED[why],
                 )  # fmt: skip
+        self._told(
+            restarts.told(kind, status, decision),
+            "stderr" if isinstance(decision, Park) else "stdout",
+        )
 
     async def _paused(self, after_s: float, orders: Orders) -> bool:
         """Wait, and tell whether an order to retry ended the waiting."""
