@@ -68,24 +68,22 @@ class SupervisorControl:
             self._clean(found)
         return Found(Standing.STALE, found)
 
-    async def stop(self) -> Found:
-        """Ask it to end and wait until it has; what a dead one left is ended too.
+    async def stop(self, before: Found) -> None:
+        """Ask the supervisor that ``look`` found to end and wait until it has.
 
-        Gives what there was before.
+        What a dead one left is ended too.
 
         Raises:
             SupervisorError: it does not end.
         """
-        before = self.look()
         if before.record is None:
-            return before
+            return
         if before.standing is Standing.RUNNING:
             await self._end(before.record)
         elif not before.cleaned:
             with self._record.held():
                 await self._end_left_over(before.record)
                 self._record.remove()
-        return before
 
     def retry(self) -> SupervisorRecord:
         """Have it start parked workers again, and waiting ones now.

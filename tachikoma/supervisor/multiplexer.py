@@ -7,6 +7,7 @@ screen says why. Every script takes its values as arguments; none is pasted into
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,11 @@ TAKEN = 73
 """The exit statuses of the scripts, beside those of tmux."""
 DETACH = "Ctrl-B d"
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_STATUS = re.compile(r"[0-9]{1,3}")
+_MOST = 500
+"""More sessions than a person has; what a VM says is a guest's word."""
 _TMUX = "tmux -L tachikoma -u"
 _FRAME = "\x1e"
 _FIELDS = "#{session_name} #{session_created} #{pane_dead} #{session_attached} #{pane_dead_status}"
@@ -95,6 +101,11 @@ exit 0
 """
 
 
+def is_name(text: str) -> bool:
+    """Tell whether ``text`` can name a session, and means nothing more to tmux."""
+    return _NAME.fullmatch(text) is not None
+
+
 def start_command(name: str, program: Sequence[str]) -> tuple[str, ...]:
     """Give what makes the session ``name`` in the current directory, at work on ``program``.
 
@@ -152,16 +163,17 @@ class Seen:
 
 
 def decode(said: str) -> dict[str, Seen]:
-    """Read what ``list_command`` says; a line that is something else is passed over.
+    """Read what ``list_command`` says: a guest's word, so anything else is passed over.
 
     A session with several panes runs as long as one of them does.
     """
     found: dict[str, Seen] = {}
-    for line in said.splitlines():
+    for line in said.splitlines()[:_MOST]:
         name, created, dead, attached, status = [*line.split(" "), "", "", "", ""][:5]
-        if not (name and created.isdigit() and attached.isdigit() and dead in ("0", "1")):
+        numbers = _NUMBER.fullmatch(created) and _NUMBER.fullmatch(attached)
+        if not (is_name(name) and numbers and dead in ("0", "1")):
             continue
-        ended = (int(status) if status.isdigit() else -1) if dead == "1" else None
+        ended = (int(status) if _STATUS.fullmatch(status) else -1) if dead == "1" else None
         before = found.get(name)
         if before is None or before.status is not None:
             found[name] = Seen(name, float(created), int(attached), ended)

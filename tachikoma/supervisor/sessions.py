@@ -83,7 +83,7 @@ class Sessions:
             for vm, sessions in seen.items()
             if not isinstance(sessions, str)
             for each in sessions.values()
-            if each.name not in records or records[each.name].vm != vm
+            if each.name not in records  # a VM cannot pose as another one's session
         ]
         return sorted([*known, *found], key=lambda each: (each.created, each.name))
 
@@ -209,10 +209,10 @@ class Sessions:
 
     async def _recorded(self, spawned: SpawnOutcome, name: str | None) -> SessionRecord:
         """Record a session under a name that nobody has."""
-        if name is not None and name != slugify(name, longest=48):
+        if name is not None and not multiplexer.is_name(name):
             raise SupervisorError(
                 f"{name!r} is no name for a session",
-                hint=f"lower-case letters, digits and hyphens: {slugify(name, longest=48)}",
+                hint=f"lower-case letters, digits and hyphens: {slugify(name)}",
             )
         taken = {each.name: each for each in await self.survey()}
         with self._book.edit() as records:

@@ -183,8 +183,9 @@ async def test_a_stop_after_kill_9_ends_what_was_left(tmp_path: Path) -> None:
         left = running.worker
         running.program.kill()
         running.program.wait(WAIT_S)
-    before = await control(tmp_path).stop()
-    assert (before.standing, before.cleaned) == (Standing.STALE, True)
+    before = control(tmp_path).look()
+    assert (before.standing, before.cleaned) == (Standing.STALE, False)
+    await control(tmp_path).stop(before)
     assert not left.alive
     assert control(tmp_path).look().standing is Standing.STOPPED
 

@@ -280,10 +280,10 @@ async def _stopped(door: Door, runtime: Runtime) -> Found:
         if not door.screen.as_json:
             door.screen.give({}, [f"stopping daemon (PID: {found.record.pid})..."])
         door.screen.report(StepStarted("stop", "Waiting for its workers to end"))
-    before = await control.stop()
-    if before.standing is Standing.RUNNING:
+    await control.stop(found)
+    if found.standing is Standing.RUNNING:
         door.screen.report(StepEnded("stop", runtime.clock.monotonic() - began))
-    return before
+    return found
 
 
 def _show(door: Door) -> int:

@@ -47,6 +47,8 @@ def test_what_tmux_lists_is_read() -> None:
         "two-panes 1700000003 0 0 \n"
         "no server running on /tmp/tmux-1000/tachikoma\n"
         "\x1b[31m x 0 0\n"
+        "Night 1700000000 0 0 \n"
+        "endless 99999999999999999999 0 0 \n"
         "\n"
     )
     assert decode(said) == {
@@ -62,3 +64,8 @@ def test_frames_are_cut_at_their_marks_however_the_lines_come() -> None:
     assert frames.take(["one", "two"]) == []
     assert frames.take(["\x1e", "\x1e", "three"]) == [["one", "two"], None]
     assert frames.take(["\x1e"]) == [["three"]]
+
+
+def test_no_guest_can_list_without_end() -> None:
+    said = "".join(f"n{number} 1 0 0 \n" for number in range(9999))
+    assert len(decode(said)) == 500
