@@ -118,6 +118,11 @@ def enable_argv() -> list[list[str]]:
     ]
 
 
+def restart_argv() -> list[list[str]]:
+    """Give the command that has systemd take up a unit that was changed while it ran."""
+    return [["systemctl", "--user", "restart", UNIT]]
+
+
 def disable_argv() -> list[list[str]]:
     """Give the command that stops the unit and has it start no more."""
     return [["systemctl", "--user", "disable", "--now", UNIT]]

@@ -160,7 +160,7 @@ class Sessions:
             raise SupervisorError(
                 f"{session.name} shows nothing", hint=_STATUS, details=error.strip()
             )
-        lines = [line.rstrip() for line in said.splitlines()]
+        lines = [line.rstrip() for line in said.split("\n")]
         while lines and not lines[-1]:
             lines.pop()
         return lines

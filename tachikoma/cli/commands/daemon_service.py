@@ -40,13 +40,18 @@ Examples:
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """The service manager of this host: its file for us, and how it is told."""
+    """The service manager of this host: its file for us, and how it is told.
+
+    ``renew`` has it take up a file that was changed: before ``enable`` where that would refuse what
+    is loaded, after it elsewhere.
+    """
 
     file: Path
     text: Callable[[Service], bytes]
     program: str
     enable: Sequence[Sequence[str]]
     disable: Sequence[Sequence[str]]
+    renew: Sequence[Sequence[str]]
     reload: Sequence[Sequence[str]]
 
 
@@ -57,7 +62,7 @@ def manager_of(runtime: Runtime, platform: str) -> Manager:
         file, uid = services.agent_file(home), os.geteuid()
         return Manager(
             file, services.agent, "launchctl",
-            services.load_argv(file, uid), services.unload_argv(uid), (),
+            services.load_argv(file, uid), services.unload_argv(uid), services.unload_argv(uid), (),
         )  # fmt: skip
     config = runtime.paths.config.parent
     return Manager(
@@ -66,6 +71,7 @@ def manager_of(runtime: Runtime, platform: str) -> Manager:
         "systemctl",
         services.enable_argv(),
         services.disable_argv(),
+        services.restart_argv(),
         services.enable_argv()[:1],
     )
 
@@ -113,18 +119,14 @@ def _install(door: Door, service: Service, *, enable: bool) -> int:
     manager = manager_of(door.runtime, sys.platform)
     text = manager.text(service)
     with translated(manager.file):
-        changed = not manager.file.is_file() or manager.file.read_bytes() != text
+        there = manager.file.is_file()
+        changed = not there or manager.file.read_bytes() != text
         manager.file.parent.mkdir(parents=True, exist_ok=True)
     if changed:
         write_atomically(manager.file, text, mode=0o644)
-    commands = manager.enable
-    enabled, why = (False, "")
-    if enable:
-        if manager.disable and changed and manager.program == "launchctl":
-            _told(door, manager.disable)  # it reads a changed file only when loaded anew
-        enabled, why = _told(door, commands)
+    enabled, why = _enabled(door, manager, renew=there and changed) if enable else (False, "")
     shown = words.home(manager.file, door.runtime.paths.home)
-    next_step = services.shown(commands)
+    next_step = services.shown(manager.enable)
     said = [f"{shown} is written" if changed else f"{shown} was there already"]
     if enabled:
         said.append("it runs, and starts with each login")
@@ -143,6 +145,15 @@ def _install(door: Door, service: Service, *, enable: bool) -> int:
     )
     _tell_of_variables(door, service)
     return 0
+
+
+def _enabled(door: Door, manager: Manager, *, renew: bool) -> tuple[bool, str]:
+    """Have the service run; gives whether it does, and else why not."""
+    first = manager.program == "launchctl"
+    if renew and first:
+        _told(door, manager.renew)
+    done = _told(door, manager.enable)
+    return _told(door, manager.renew) if renew and not first and done[0] else done
 
 
 def _uninstall(door: Door) -> int:

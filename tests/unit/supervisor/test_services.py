@@ -121,6 +121,7 @@ def test_where_the_files_are_and_what_is_told() -> None:
     assert shown(services.enable_argv()) == (
         "systemctl --user daemon-reload && systemctl --user enable --now tachikoma-daemon.service"
     )
+    assert shown(services.restart_argv()) == "systemctl --user restart tachikoma-daemon.service"
     assert shown(services.disable_argv()) == (
         "systemctl --user disable --now tachikoma-daemon.service"
     )

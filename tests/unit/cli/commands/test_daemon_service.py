@@ -79,8 +79,12 @@ def test_the_manager_is_told_in_order(
     ran = line("daemon", "install")
     assert "it runs, and starts with each login" in ran.out
     assert managed() == ["--user daemon-reload", f"--user enable --now {UNIT}"]
+    line("daemon", "install")
+    assert managed()[2:] == managed()[:2]
+    line("daemon", "install", "--capacity", "3")
+    assert managed()[4:] == [*managed()[:2], f"--user restart {UNIT}"]
     line("daemon", "uninstall")
-    assert managed()[2:] == [f"--user disable --now {UNIT}", "--user daemon-reload"]
+    assert managed()[7:] == [f"--user disable --now {UNIT}", "--user daemon-reload"]
     assert not unit.exists()
 
 
