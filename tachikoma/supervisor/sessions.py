@@ -198,6 +198,16 @@ class Sessions:
             if record is not None and record.vm == session.vm:
                 del records[session.name]
 
+    def check_running(self, session: Session) -> None:
+        """Raise SupervisorError if there is nobody in a session to return to."""
+        self.check_there(session)
+        if session.state is SessionState.ENDED:
+            raise SupervisorError(
+                f"{session.name}: {session.note}",
+                hint=f"`tachikoma daemon logs {session.name}` shows what it said; "
+                f"`tachikoma daemon kill {session.name}` forgets it",
+            )
+
     def check_there(self, session: Session) -> None:
         """Raise SupervisorError if tmux has nothing of a session any more."""
         if not session.there:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.live_qemu
 
 BRANCH = "feature/night"
 VM = "tachikoma-app-feature-night"
-_TURN_S = 60.0
-_ATTACH_S = 20.0
+_TURN_S = 120.0
+_ATTACH_S = 30.0
 
 
 def status(user: User) -> Any:

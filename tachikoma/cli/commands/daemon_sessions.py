@@ -120,7 +120,7 @@ def attach(door: Door, *, session: str | None) -> int:
     async def work(runtime: Runtime) -> tuple[Session, list[str]]:
         sessions = supervision.sessions(runtime)
         found = await sessions.find(session, vm=await _vm_here(door))
-        sessions.check_there(found)
+        sessions.check_running(found)
         login = await sessions.way_in(found)
         command = multiplexer.attach_command(found.name)
         directory = str(found.worktree)

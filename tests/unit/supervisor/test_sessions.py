@@ -107,6 +107,7 @@ async def test_a_session_starts_in_the_worktree_and_is_seen_running(stand: Stand
     assert command == multiplexer.start_command("main", CLAUDE)
     assert directory == str(session.worktree) == "/src/box"
     (seen,) = await stand.sessions.survey()
+    stand.sessions.check_running(seen)
     assert seen == replace(session, attached=1)
     assert (seen.name, seen.vm, seen.branch, seen.state) == (
         "main",
@@ -154,6 +155,10 @@ async def test_a_session_is_seen_to_have_ended_and_why(stand: Stand) -> None:
     stand.guests.ended.append("main")
     ended = SessionState.ENDED
     assert await stand.seen() == [("main", ended, "Claude Code has ended with status 3")]
+    found = await stand.sessions.find("main", vm=None)
+    assert await stand.sessions.text(found) == [" ".join(CLAUDE)]
+    with pytest.raises(SupervisorError, match="main: Claude Code has ended with status 3"):
+        stand.sessions.check_running(found)
     stand.guests.sessions.clear()
     assert await stand.seen() == [("main", ended, "its VM was started anew")]
     target = Target(cwd=stand.runtime.cwd)
