@@ -73,6 +73,11 @@ class Runtime:
         self._chosen = hypervisor
         self._loaded: Loaded | None = None
 
+    @property
+    def chosen(self) -> str:
+        """The engine that was asked for on the command line; "" is that of the settings."""
+        return self._chosen or ""
+
     def at(self, directory: Path) -> Runtime:
         """Join the parts once more, as if the command had been called in ``directory``."""
         return Runtime(environ=self.environ, cwd=directory, hypervisor=self._chosen)

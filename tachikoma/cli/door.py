@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -83,7 +83,12 @@ class Door:
 
     def go_into(self, login: Login, *, directory: str, command: tuple[str, ...] = ()) -> int:
         """Become the SSH session into a VM: the last thing a command does."""
-        argv = self.runtime.shell.attach_argv(login, command=command, directory=directory)
+        return self.become(
+            self.runtime.shell.attach_argv(login, command=command, directory=directory)
+        )
+
+    def become(self, argv: Sequence[str]) -> int:
+        """Become ``argv``, once all that was said is out."""
         self.screen.settle()
         self.terminal.out.flush()
         self.terminal.err.flush()

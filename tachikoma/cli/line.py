@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "credentials": "Show where the proxy's credential comes from.",
     "mcp": "Serve an agent (MCP); set clients up for it.",
     "makima": "Run the tasks of a makima server here.",
+    "daemon": "Keep workers running; start and rejoin background sessions.",
     "ssh": "Let plain `ssh` find the VMs.",
     "config": "Show and change the settings.",
     "trust": "Trust the settings files of this repository.",
@@ -42,7 +43,10 @@ VERBS: dict[str, str] = {
     "demo": "Show the whole thing at work, and clean up.",
 }
 ALIASES = {"stop": "halt", "delete": "destroy", "ls": "list"}
-_GROUPS = ("checkpoint", "image", "proxy", "egress", "config", "ports", "ssh", "mcp", "makima")
+_GROUPS = (
+    *("checkpoint", "image", "proxy", "egress", "config", "ports", "ssh", "mcp"),
+    *("makima", "daemon"),
+)
 _ASKS_ONLY = ("-h", "--help", "-V", "--version")
 _MEANT_ELSEWHERE = {
     "help": "--help",

@@ -194,7 +194,7 @@ def state_looks(state: str) -> tuple[str, ...]:
     match state:
         case "running" | "ready":
             return ("green",)
-        case "stopped" | "suspended" | "halted":
+        case "stopped" | "suspended" | "halted" | "ended":
             return ("dim",)
         case _:
             return ("red",)

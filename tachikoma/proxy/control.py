@@ -37,6 +37,7 @@ START_DEADLINE_S = 20.0
 _PROBE_S = 3.0
 _RECORD_S = 5.0
 """How long a proxy may answer without being recorded: it is just starting or stopping."""
+_LOOK_S = 0.5
 _STOP_GRACE_S = 12.0
 """Longer than the proxy takes to let requests finish."""
 _LARGEST_LOG = 1 << 20
@@ -135,6 +136,18 @@ class ProxyControl:
                 )
             await asyncio.to_thread(pidfile.remove, self._plan.pid_file, pid=found.pid)
             return was_alive
+
+    async def ended(self, report: Report) -> None:
+        """Wait until no proxy of this user runs, and say for which one; at once if none does."""
+        waited_for: int | None = None
+        while True:
+            found = await asyncio.to_thread(pidfile.read, self._plan.pid_file)
+            if found is None or not found.alive:
+                return
+            if found.pid != waited_for:
+                waited_for = found.pid
+                report(Notice(f"the proxy runs already: process {found.pid}; waiting for its end"))
+            await self._clock.sleep(_LOOK_S)
 
     async def reload(self) -> bool:
         """Have the proxy read the settings again; tell whether there was one."""

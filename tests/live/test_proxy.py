@@ -108,6 +108,23 @@ async def test_stop_ends_it_and_leaves_no_record(plan: Plan, control: ProxyContr
     assert not (await control.status()).running
 
 
+async def test_who_waits_for_a_proxy_to_end_is_told_which_and_then_goes_on(
+    control: ProxyControl, plan: Plan
+) -> None:
+    await control.ended(silent)  # there is none
+    await control.ensure(silent)
+    said: list[Event] = []
+    waiting = tasks.spawn(control.ended(said.append), name="next proxy")
+    async for _ in attempts(SystemClock(), deadline_s=5):
+        if said:
+            break
+    assert said == [Notice(f"the proxy runs already: process {pid_of(plan)}; waiting for its end")]
+    assert not waiting.done()
+    await control.stop()
+    async with asyncio.timeout(5):
+        await waiting
+
+
 async def test_five_commands_at_once_make_one_proxy(plan: Plan, control: ProxyControl) -> None:
     script = textwrap.dedent("""
         import asyncio, sys

@@ -58,18 +58,23 @@ def command() -> None:
 
 @command.command("start", cls=Verb, epilog=_START_EXAMPLES)
 @click.option("--daemon", is_flag=True, help="Start it in the background and come back.")
+@click.option("--wait", is_flag=True, help="If it runs already, take over when that one ends.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Instead of credential_proxy_port.")
 @click.option("--bind", metavar="ADDRESS", help="Instead of credential_proxy_bind.")
 @click.pass_obj
-def start(door: Door, *, daemon: bool, port: int | None, bind: str | None) -> int:
+def start(door: Door, *, daemon: bool, wait: bool, port: int | None, bind: str | None) -> int:
     """Run the proxy here until Ctrl-C; with --daemon in the background."""
+    if daemon and wait:
+        raise UsageError("--daemon comes back, and --wait waits", hint="leave one of them out")
 
     async def work(runtime: Runtime) -> ProxyStatus:
         door.warn()
         plan = runtime.proxy_plan(bind=bind, port=port)
+        control = ProxyControl(plan=plan, clock=runtime.clock)
+        if wait:
+            await control.ended(door.screen.report)
         if not daemon:
             return await _serve(door, plan)
-        control = ProxyControl(plan=plan, clock=runtime.clock)
         await control.ensure(door.screen.report)
         return await control.status()
 
