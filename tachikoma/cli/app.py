@@ -20,6 +20,7 @@ from tachikoma.cli.line import ALIASES, VERBS, Line, arrange, check_guess
 from tachikoma.cli.render import Failure, Screen, failure_of
 from tachikoma.cli.terminal import Terminal, current_directory, this_terminal
 from tachikoma.cli.verb import COMMON, COMPLETING, common_options
+from tachikoma.fleet import FleetRuntime
 from tachikoma.host.files import write_atomically
 from tachikoma.host.paths import private_dir
 from tachikoma.host.process import redacted
@@ -113,7 +114,9 @@ def run_here(argv: Sequence[str]) -> int:
     """Run one command line with the real terminal and the real parts."""
 
     def join(terminal: Terminal, hypervisor: str | None) -> Runtime:
-        return Runtime(environ=terminal.environ, cwd=current_directory(), hypervisor=hypervisor)
+        return FleetRuntime(
+            environ=terminal.environ, cwd=current_directory(), hypervisor=hypervisor
+        )
 
     return main(argv, terminal=this_terminal(), make_runtime=join)
 

@@ -125,18 +125,28 @@ class User:
 
     @contextlib.contextmanager
     def started(
-        self, *argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+        self,
+        *argv: str,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Start ``tachikoma ARGV`` and go on; whatever it does, it is dead afterwards."""
-        process = subprocess.Popen(
-            self.argv(*argv),
-            cwd=cwd or self.home,
-            env={**self.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        with process:
+        """Start ``tachikoma ARGV`` and go on; whatever it does, it is dead afterwards.
+
+        What it prints goes to ``log``, else to pipes that somebody should read.
+        """
+        with contextlib.ExitStack() as stack:
+            output = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
+            process = stack.enter_context(
+                subprocess.Popen(
+                    self.argv(*argv),
+                    cwd=cwd or self.home,
+                    env={**self.environ, **(env or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
+            )
             try:
                 yield process
             finally:

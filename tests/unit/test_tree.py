@@ -15,6 +15,10 @@ WITHOUT_A_TEST_OF_THEIR_OWN: dict[str, str] = {
     "demo/play.py": "it takes a real VM from beginning to end: tests/live/test_demo.py drives it",
     "makima/connection.py": "it is one connection of a link: test_link.py drives it over real ones",
     **dict.fromkeys(
+        ("makima/daemon.py", "makima/performing.py"),
+        "tests/flows/test_{spawn_task,orchestrator}.py drive them over a real connection",
+    ),
+    **dict.fromkeys(
         (
             "proxy/api.py",
             "proxy/conversation.py",

@@ -14,6 +14,7 @@ from tachikoma.cli.door import Door, Terminated
 from tachikoma.cli.makima.fleet import fleet
 from tachikoma.cli.makima.loading import config_option, load
 from tachikoma.cli.verb import Verb
+from tachikoma.fleet import vms_work
 from tachikoma.host import process
 from tachikoma.makima.configuration import LoadedDaemon, check_complete
 from tachikoma.makima.keys import BY_NAME
@@ -152,7 +153,8 @@ async def _serve(door: Door, runtime: Runtime, loaded: LoadedDaemon) -> None:
             "database": settings.local_db.path,
         },
     )
-    await fleet(door).makima_daemon(settings).run()
+    daemon = await fleet(door).makima_daemon(settings)
+    await daemon.run()
 
 
 async def _check_agent(runtime: Runtime, settings: DaemonSettings) -> None:
@@ -167,11 +169,3 @@ async def _check_agent(runtime: Runtime, settings: DaemonSettings) -> None:
         f"the program {program} is not installed{why}",
         hint="install Claude Code, or say where it is: process.claude_command",
     )
-
-
-async def vms_work(runtime: Runtime) -> bool:
-    """Tell whether this host has what the engine of its VMs takes."""
-    try:
-        return all(each.ok or not each.required for each in await runtime.engine_checks())
-    except TachikomaError:
-        return False

@@ -21,7 +21,7 @@ class Runs(Protocol):
 class Fleet(Protocol):
     """Where a daemon and what it knows come from."""
 
-    def makima_daemon(self, settings: DaemonSettings) -> Runs:
+    async def makima_daemon(self, settings: DaemonSettings) -> Runs:
         """Join a daemon."""
         ...
 

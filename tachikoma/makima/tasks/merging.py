@@ -227,8 +227,8 @@ def _refused(message: str, *, conflicts: tuple[str, ...] | None = None) -> Merge
 
 def _begun(source: str, conflicts: tuple[str, ...]) -> MergeOutcome:
     if conflicts:
-        message = f"{source} is being merged; {len(conflicts)} files are in conflict"
-        return _done(message, conflicts=conflicts)
+        message = f"{source} is being merged, with {len(conflicts)} files in conflict: settle them"
+        return _refused(message, conflicts=conflicts)
     return _done(f"{source} is being merged without conflicts: commit the merge")
 
 

@@ -200,7 +200,7 @@ class SyntheticRuntime(Runtime):
             raise self._line.fail_settings
         return await super().load_settings(anew=anew)
 
-    def makima_daemon(self, settings: DaemonSettings) -> ScriptedDaemon:
+    async def makima_daemon(self, settings: DaemonSettings) -> ScriptedDaemon:
         self._line.daemons.append(settings)
         return ScriptedDaemon(self._line.daemon)
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tachikoma.cli.makima.daemon import vms_work
 from tachikoma.model.checks import Check
 from tachikoma.model.errors_fleet import RefusedError
 from tachikoma.model.version import VERSION
-from tests.unit.cli.stand import CommandLine, Output, terminal_on
+from tests.unit.cli.stand import CommandLine
 
 READY = {
     "MAKIMA_API_KEY": "mk_0123456789",
@@ -223,11 +222,3 @@ def test_a_real_process_ends_with_status_0_and_a_log_of_json(
         process.wait()
     assert (process.returncode, out) == (0, b"")
     assert json.loads(err)["message"] == "the daemon has stopped"
-
-
-async def test_an_engine_that_cannot_be_had_runs_no_vms(line: CommandLine) -> None:
-    with Output() as out, Output() as err:
-        runtime = line.runtime(terminal_on(out, err), None)
-        assert await vms_work(runtime)
-        line.engine_parts = [BROKEN]
-        assert not await vms_work(runtime)

@@ -91,7 +91,7 @@ async def test_two_subtasks_are_merged_one_with_a_conflict(orchestra: Orchestra)
     assert again.success
     assert "already up to date" in again.message
     started = await it.start(lead, two.branch)
-    assert (started.success, started.conflicts) == (True, ("code",))
+    assert (started.success, started.conflicts) == (False, ("code",))
     assert await it.start(lead, two.branch) == started
     refused = await it.commit(lead, "Too early")
     assert (refused.success, refused.conflicts) == (False, ("code",))

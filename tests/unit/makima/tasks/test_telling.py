@@ -3,7 +3,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from tachikoma.makima.commands import InjectSiblingContext
-from tachikoma.makima.tasks.words import sibling_notice, task_environment
+from tachikoma.makima.tasks.telling import sibling_notice, task_environment
 
 TOLD = InjectSiblingContext(
     task_id=UUID(int=1),
