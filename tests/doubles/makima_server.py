@@ -112,6 +112,8 @@ class MakimaServer:
         self.upgrades = 0
         self.last: dict[str, int] = {}
         """The highest number of each machine."""
+        self.api: list[tuple[str, str]] = []
+        """What was asked of the API: the path, and the header ``Authorization``."""
         self._port = port
         self._log = log
         self._changed = asyncio.Condition()
@@ -129,6 +131,7 @@ class MakimaServer:
         app = web.Application()
         app.router.add_get(PATH, self._serve)
         app.router.add_get("/control", self._tell)
+        app.router.add_route("*", "/api/{rest:.*}", self._api)
         app.router.add_post("/control/{what}", self._control)
         runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
@@ -187,6 +190,10 @@ class MakimaServer:
 
     def _of(self, kind: str) -> Iterator[Frame]:
         return (frame for frame in self.frames if frame.get("type") == kind)
+
+    async def _api(self, request: web.Request) -> web.Response:
+        self.api.append((request.path, request.headers.get("Authorization", "")))
+        return web.json_response({"path": request.path})
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.upgrades += 1

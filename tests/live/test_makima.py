@@ -15,6 +15,9 @@ import pytest
 from tachikoma.host.clock import SystemClock
 from tachikoma.makima.commands import (
     InterruptTask,
+    MergeCommit,
+    MergeResolve,
+    MergeStart,
     PauseTask,
     ResumeTask,
     SendMessage,
@@ -65,6 +68,14 @@ class Fleet:
 
     async def tell(self, command: Any) -> None:
         await (await self.server.daemon()).send(command)
+
+    async def merged(self, number: int, step: Any) -> Frame:
+        before = len(self.of(number, "mergeResult"))
+        await self.tell(step)
+        await self.server.until(
+            lambda: len(self.of(number, "mergeResult")) > before, deadline_s=_TASK_S
+        )
+        return self.of(number, "mergeResult")[-1]
 
     async def completed(self, number: int) -> Frame:
         await self.server.until(lambda: self.of(number, "taskComplete"), deadline_s=_TASK_S)
@@ -145,7 +156,7 @@ async def test_a_task_runs_in_a_vm_and_ends_on_its_branch(fleet: Fleet) -> None:
     assert [(each["status"], each["isolation"]) for each in listed] == [("done", "vm")]
 
 
-async def test_an_agent_in_a_vm_is_told_held_stopped_and_found_again(fleet: Fleet) -> None:
+async def test_an_agent_in_a_vm_is_held_found_again_and_gone_on_from(fleet: Fleet) -> None:
     ticking = "for i in $(seq 1 3000); do echo $i >> ticks; sleep 0.1; done"
     async with fleet.daemon() as process:
         await fleet.order(1, f"run: {ticking}")
@@ -161,9 +172,69 @@ async def test_an_agent_in_a_vm_is_told_held_stopped_and_found_again(fleet: Flee
     async with fleet.daemon():
         await fleet.tell(ResumeTask(task_id=task(1)))
         await until(lambda: ticks.read_text() != held, deadline_s=_TASK_S)
-        await fleet.tell(SendMessage(task_id=task(1), message="run: echo heard"))
+        await fleet.tell(SendMessage(task_id=task(1), message="and be quick"))
         await fleet.tell(InterruptTask(task_id=task(1), graceful=True))
         done = await fleet.completed(1)
         assert done["error"] == "the task was interrupted by its server"
+        again = {"continue_from_task_id": task(1), "parent_task_id": task(1)}
+        await fleet.order(2, "run: head -1 ticks", copy_files=("a.txt",), **again)
+        assert (await fleet.completed(2))["success"]
         assert fleet.vms() == []
     assert fleet.statuses(1) == ["initializing", "running", "paused", "running", "interrupted"]
+    files = fleet.git("ls-tree", "--name-only", "makima/task-00000002", at=fleet.clone)
+    assert files.split() == ["a.txt", "ticks"]
+
+
+async def test_agents_that_do_not_end_by_themselves_are_ended(fleet: Fleet) -> None:
+    async with fleet.daemon(MAKIMA_DAEMON_PROCESS_DEFAULTTIMEOUTSECS="30"):
+        await fleet.order(1, "run: touch begun; setsid sleep 600")
+        await fleet.order(2, "run: setsid sleep 600")
+        begun = fleet.worktree(1) / "begun"
+        await until(begun.exists, deadline_s=_TASK_S)
+        await fleet.tell(InterruptTask(task_id=task(1), graceful=False))
+        assert (await fleet.completed(1))["error"] == "the task was killed by its server"
+        late = await fleet.completed(2)
+        assert late["error"] == "it took longer than 30 s (`process.default_timeout_secs`)"
+        assert fleet.vms() == []
+    assert fleet.statuses(2) == ["initializing", "running", "failed"]
+
+
+async def test_an_orchestrator_in_a_vm_leads_two_subtasks(fleet: Fleet) -> None:
+    ask = (
+        "import os,urllib.request as u;"
+        "u.urlopen(u.Request(os.environ['MAKIMA_API_URL']+'/api/v1/tasks',"
+        "headers={'Authorization':'Bearer '+os.environ['MAKIMA_API_KEY']}))"
+    )
+    wait = "for i in $(seq 1 600); do grep -q three a.txt && break; sleep 0.5; done; cat a.txt"
+    mine = {"target_repo_path": str(fleet.origin), "target_branch": "main"}
+    async with fleet.daemon():
+        await fleet.order(
+            1,
+            f'run: python3 -c "{ask}" && {wait}',
+            is_orchestrator=True,
+            completion_action="merge",
+            **mine,
+        )
+        await until(lambda: bool(fleet.server.api), deadline_s=_TASK_S)
+        (key,) = [frame["key"] for frame in fleet.of(1, "registerToolKey")]
+        assert fleet.server.api == [("/api/v1/tasks", f"Bearer {key}")]
+        for number, word in ((2, "two"), (3, "three")):
+            part = {"parent_task_id": task(1), "depth": 1, "repo_url": None}
+            await fleet.order(number, f"run: echo {word} > a.txt", **part)
+        for number in (2, 3):
+            assert (await fleet.completed(number))["success"]
+        steps = (
+            (MergeStart(task_id=task(1), source_branch="makima/task-00000002"), True),
+            (MergeCommit(task_id=task(1), message="Take two"), True),
+            (MergeStart(task_id=task(1), source_branch="makima/task-00000003"), False),
+            (MergeResolve(task_id=task(1), file="a.txt", strategy="theirs"), True),
+            (MergeCommit(task_id=task(1), message="Take three"), True),
+        )
+        for step, success in steps:
+            assert (await fleet.merged(1, step))["success"] is success
+        assert (await fleet.completed(1))["error"] is None
+        assert fleet.vms() == []
+    assert (fleet.origin / "a.txt").read_text() == "three\n"
+    assert len(fleet.of(1, "revokeToolKey")) == 1
+    subjects = fleet.git("log", "--first-parent", "--format=%s", "main").splitlines()
+    assert subjects[-2:] == ["A file", "First"]
