@@ -37,8 +37,8 @@ FAST := not live and not live_qemu
 
 test: setup ## every test, the slow ones with real virtual machines last (under 15 minutes)
 	$(PY) -m pytest -n auto -m '$(FAST)'
-	$(PY) -m pytest -n auto -m 'live and not live_qemu'
-	$(PY) -m pytest -m live_qemu
+	tools/side_by_side build/live.log "$(PY) -m pytest -m live_qemu" \
+		"$(PY) -m pytest -m 'live and not live_qemu'"
 
 test-fast: ## the tests that start nothing real (under 20 seconds)
 	@tools/setup python

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from tachikoma.host.alone import alone
 from tachikoma.host.clock import SystemClock
 from tachikoma.host.paths import private_dir
 from tachikoma.hypervisor.qemu.images import DebianImages
@@ -27,10 +28,11 @@ async def kept_image(environ: Mapping[str, str]) -> Path:
     images = DebianImages(
         data=data, cache=private_dir(_KEPT / "cache"), clock=SystemClock(), environ=environ
     )
-    changed = not made_from.exists() or made_from.read_text(encoding="ascii") != recipe
-    async with asyncio.timeout(_BUILD_S):
-        await images.build(IMAGE, rebuild=changed, report=silent)
-    made_from.write_text(recipe, encoding="ascii")
+    async with alone(_KEPT / "lock", clock=SystemClock(), deadline_s=_BUILD_S):
+        changed = not made_from.exists() or made_from.read_text(encoding="ascii") != recipe
+        async with asyncio.timeout(_BUILD_S):
+            await images.build(IMAGE, rebuild=changed, report=silent)
+        made_from.write_text(recipe, encoding="ascii")
     return data
 
 
