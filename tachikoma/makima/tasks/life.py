@@ -46,7 +46,7 @@ from tachikoma.makima.tasks.reading import Reading
 from tachikoma.makima.tasks.stream import claude_argv, user_message
 from tachikoma.makima.tasks.telling import task_environment
 from tachikoma.model.errors import TachikomaError
-from tachikoma.model.errors_fleet import AgentClosedError, PlaceLostError
+from tachikoma.model.errors_fleet import AgentClosedError, PlaceLostError, WorkspaceError
 from tachikoma.model.events import Event, Notice, StepStarted
 from tachikoma.model.vm import Endpoint
 
@@ -215,7 +215,7 @@ class Life:
             workspace = await parts.worktrees.prepare(
                 order,
                 existing=self._record.workspace,
-                previous=await self._workspace_of(order.continue_from_task_id),
+                previous=await self._continued(order.continue_from_task_id),
                 parent=await self._workspace_of(order.parent_task_id),
             )
             await self._note(
@@ -406,6 +406,15 @@ class Life:
 
     async def _door(self) -> Endpoint | None:
         return await self._parts.door() if self._record.order.is_orchestrator else None
+
+    async def _continued(self, task: UUID | None) -> Workspace | None:
+        found = await self._workspace_of(task)
+        if task is not None and found is None:
+            raise WorkspaceError(
+                f"there is no work of the task {task} here to go on from",
+                hint="it ran elsewhere, or never had a worktree",
+            )
+        return found
 
     async def _workspace_of(self, task: UUID | None) -> Workspace | None:
         if task is None:

@@ -193,6 +193,15 @@ async def test_a_worktree_that_cannot_be_made_fails_the_task_with_the_reason(wor
     assert world.place.down == []
 
 
+async def test_work_that_is_not_here_cannot_be_gone_on_from(world: World) -> None:
+    life = await world.life(continue_from_task_id=UUID(int=7))
+    await life.run()
+    assert (await world.told())[-1] == (
+        "complete False there is no work of the task 00000000-0000-0000-0000-000000000007 here "
+        "to go on from (it ran elsewhere, or never had a worktree)"
+    )
+
+
 async def test_a_vm_that_does_not_come_up_is_taken_down(world: World) -> None:
     world.place.failure = GitError("no VM")
     life = await world.life()
