@@ -87,6 +87,11 @@ class Outbox:
                     raise RuntimeError(f"nothing there to change: {change[0]}")
             count.change = sum(sizes)
 
+    @property
+    def full(self) -> bool:
+        """Whether `room` would wait, as far as is known without asking SQLite."""
+        return self._bytes is not None and self._bytes >= self._most_bytes
+
     async def room(self) -> None:
         """Wait while there is too much in it already."""
         while await self._size() >= self._most_bytes:

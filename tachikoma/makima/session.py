@@ -131,7 +131,11 @@ class _State(Enum):
 
 
 class Session:
-    """Decides what to say and do; ``chance`` gives numbers from 0 to 1 for the pauses."""
+    """Decides what to say and do; ``chance`` gives numbers from 0 to 1 for the pauses.
+
+    Between two attempts to connect it waits for the time that the settings tell, or, if there is a
+    ``longest_pause_s``, for twice that with each failure, up to there.
+    """
 
     def __init__(
         self,
@@ -140,11 +144,15 @@ class Session:
         identity: Identity,
         directories: DaemonDirectories,
         chance: Callable[[], float],
+        longest_pause_s: float | None = None,
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._directories = directories
         self._chance = chance
+        self._longest_pause_s = longest_pause_s
+        self.daemon_id: UUID | None = None
+        """What the server calls us; None while it has not let us in."""
         self._state = _State.AWAY
         self._bad = 0
         self._failures = 0
@@ -203,6 +211,7 @@ class Session:
     def lost(self, reason: str) -> Effects:
         """The connection is gone."""
         before, self._state = self._state, _State.AWAY
+        self.daemon_id = None
         if before is _State.IN:
             return self._again(Failure(f"the connection was lost: {reason}", ""))
         return self._again(
@@ -214,6 +223,7 @@ class Session:
 
     def _let_in(self, welcome: Authenticated) -> Effects:
         self._state = _State.IN
+        self.daemon_id = welcome.daemon_id
         self._failures = self._alike = 0
         self._told = ""
         return (
@@ -250,7 +260,7 @@ class Session:
                 hint=failure.hint or "see that the server runs, then start the daemon again",
             )
             return (Stop(error),)
-        pause = self._settings.reconnect_interval_secs * (1 + _JITTER * self._chance())
+        pause = self._pause_s() * (1 + _JITTER * self._chance())
         self._alike = self._alike + 1 if failure.reason == self._told else 1
         self._told = failure.reason
         if not _worth_telling(self._alike):
@@ -263,6 +273,12 @@ class Session:
             f"(trying again in {pause:.0f} s, attempt {self._failures}{of})"
         )
         return (Tell("warning", text), Reconnect(pause))
+
+    def _pause_s(self) -> float:
+        first = float(self._settings.reconnect_interval_secs)
+        if self._longest_pause_s is None:
+            return first
+        return min(first * 2.0 ** min(self._failures - 1, 32), self._longest_pause_s)
 
 
 def is_temporary(code: str) -> bool:
