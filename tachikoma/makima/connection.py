@@ -53,16 +53,16 @@ class ToBeSaid(Protocol):
     """Who keeps what the server is to hear, as `Outbox` says it."""
 
     @property
-    def newest(self) -> int:
-        """The highest number that was given out."""
+    def said(self) -> int:
+        """The number of the last message that was said, or higher."""
         ...
 
     async def waiting(self, after: int, *, most_bytes: int) -> list[Stored]:
         """Give the oldest messages after ``after``."""
         ...
 
-    async def more(self) -> None:
-        """Wait until something may have come since `waiting` was asked."""
+    async def more(self, since: int) -> None:
+        """Wait until something was said after `said` was ``since``."""
         ...
 
     async def delivered(self, up_to: int) -> None:

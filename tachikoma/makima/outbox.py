@@ -61,9 +61,14 @@ class Outbox:
         return self._said
 
     async def say(
-        self, messages: Sequence[Message], *, change: tuple[str, Sequence[object]] | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        change: tuple[str, Sequence[object]] | None = None,
+        along: Sequence[tuple[str, Sequence[Sequence[object]]]] = (),
     ) -> None:
-        """Append ``messages`` in the same transaction as ``change``, a statement and its values.
+        """Append ``messages`` in the same transaction as ``change``, a statement and its values, or
+        ``along``, statements in their order with many rows of values each.
 
         Raises:
             RuntimeError: there is no row for it to change; nothing is said.
@@ -78,10 +83,10 @@ class Outbox:
             ]
             self._given += len(texts)
             inserted = connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", count.rows)
+            # Handed over together: each turn of SQLite's thread costs more than the work.
             if change is None:
-                await inserted
+                await asyncio.gather(*(connection.executemany(*each) for each in along), inserted)
             else:
-                # Handed over together: each turn of SQLite's thread costs more than the work.
                 changed, _ = await asyncio.gather(connection.execute(*change), inserted)
                 if changed.rowcount != 1:
                     raise RuntimeError(f"nothing there to change: {change[0]}")

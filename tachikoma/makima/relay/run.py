@@ -23,6 +23,7 @@ from tachikoma.model.vm import Endpoint
 
 _BACKLOG = 1024
 _CLOSE_S = 1.0
+_LAST_WRITE_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -59,9 +60,13 @@ async def serve(
                 await asyncio.wait({stopping, *work}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await tasks.end(stopping)
-            for each in (upstream, looking, writing):
+            for each in (upstream, looking):
                 if not each.done():
                     await tasks.end(each)
+            if not writing.done():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(relay.kept(), _LAST_WRITE_S)
+                await tasks.end(writing)
         for each in work:
             if not each.cancelled() and (error := each.exception()) is not None:
                 raise _first(error)

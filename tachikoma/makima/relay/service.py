@@ -76,7 +76,7 @@ class Relay:
             clock=clock,
             identity=Identity(store.machine_id, self.name, 0),
             take=self._take,
-            kept=self._kept,
+            kept=self.kept,
             active=self._beat,
             note=self._note,
             proxy=proxy,
@@ -154,7 +154,7 @@ class Relay:
                 self.healthy = True
                 return
 
-    async def _kept(self) -> None:
+    async def kept(self) -> None:
         """Wait until all that has come is on disk."""
         written = self._written
         self._dirty.set()
@@ -167,7 +167,7 @@ class Relay:
         self._dirty.set()
         self._unwritten += 1
         if self._unwritten > MOST_UNWRITTEN:
-            await self._kept()
+            await self.kept()
 
     def _beat(self) -> Sequence[UUID]:
         self.last_heartbeat = self._clock.now()
@@ -198,7 +198,7 @@ class Relay:
     async def welcome(self, said: Authenticate) -> Welcome:
         """Know the machine again."""
         row = self.board.welcome(said.machine_id, said.hostname)
-        await self._kept()
+        await self.kept()
         return Welcome(row.daemon_id, row.last_seq)
 
     async def arrived(self, peer: Peer) -> None:
@@ -232,7 +232,7 @@ class Relay:
         """Pass on what a daemon says, once it is on disk."""
         for each in said:
             self.board.heard(peer.machine_id, each.message, each.seq)
-        await self._kept()
+        await self.kept()
 
     def delivered(self, peer: Peer, mark: int) -> None:
         """Forget the commands that a daemon has read."""

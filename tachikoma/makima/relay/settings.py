@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from tachikoma.makima.server_url import DEFAULT_PATH, EXPECTED, server_url, without_user
 from tachikoma.makima.settings import ServerSettings
 from tachikoma.model.errors_fleet import MakimaConfigError
 
 BIND = "127.0.0.1"
 PORT = 8787
-PATH = "/ws/daemon"
+PATH = DEFAULT_PATH
 HEARTBEAT_S = 30
 FIRST_PAUSE_S = 1
 LONGEST_PAUSE_S = 60.0
@@ -23,7 +23,6 @@ KEY = "MAKIMA_API_KEY"
 NAME = "MAKIMA_AGENT_NAME"
 DAEMON_KEYS = "MAKIMA_RELAY_DAEMON_KEYS"
 _INIT = "`tachikoma makima relay init` asks for all of it"
-_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _LONGEST_NAME = 100
 
 
@@ -60,7 +59,7 @@ def from_environment(
         port=port,
         database=database,
         server=ServerSettings(
-            url=server_url(environ.get(URL, "").strip()),
+            url=checked_url(environ.get(URL, "").strip()),
             api_key=checked_key(key, KEY),
             heartbeat_interval_secs=HEARTBEAT_S,
             reconnect_interval_secs=FIRST_PAUSE_S,
@@ -71,9 +70,8 @@ def from_environment(
     )
 
 
-def server_url(given: str) -> str:
-    """Give the WebSocket URL for daemons of the server at ``given``: with the path for daemons
-    unless it has one of its own.
+def checked_url(given: str) -> str:
+    """Give the WebSocket URL for daemons of the server at ``given``.
 
     Raises:
         MakimaConfigError: it is none.
@@ -84,15 +82,11 @@ def server_url(given: str) -> str:
             hint=f"set it to something like wss://makima.example.com; {_INIT}",
         )
     try:
-        parts = urlsplit(given)
-        port = parts.port
-    except ValueError:
-        raise _no_url(given) from None
-    usable = parts.scheme in _SCHEMES and parts.hostname and port != 0
-    if not usable or parts.username or parts.query or parts.fragment:
-        raise _no_url(given)
-    path = parts.path.rstrip("/") or PATH
-    return f"{_SCHEMES[parts.scheme]}://{parts.netloc}{path}"
+        return server_url(given)
+    except ValueError as error:
+        raise MakimaConfigError(
+            f"{URL}: {without_user(given)} cannot be used: {error}", hint=f"it is to be {EXPECTED}"
+        ) from error
 
 
 def checked_key(key: str, of: str) -> str:
@@ -127,11 +121,3 @@ def checked_name(name: str) -> str:
 def _daemon_keys(given: str, upstream: str) -> tuple[str, ...]:
     keys = tuple(key for each in given.split(",") if (key := each.strip()))
     return tuple(checked_key(key, DAEMON_KEYS) for key in keys) or (upstream,)
-
-
-def _no_url(given: str) -> MakimaConfigError:
-    told = given if "@" not in given and len(given) < 200 else "what is set"
-    return MakimaConfigError(
-        f"{URL}: {told} is not the URL of a server",
-        hint="it looks like wss://makima.example.com, without user, query or fragment",
-    )

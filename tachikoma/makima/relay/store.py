@@ -115,10 +115,8 @@ class Store:
         Raises:
             DiskFullError: no space is left.
         """
-        async with self.outbox.saying(batch.says) as connection:
-            for statement, values in _statements(batch):
-                if values:
-                    await connection.executemany(statement, values)
+        along = [each for each in _statements(batch) if each[1]]
+        await self.outbox.say(batch.says, along=along)
 
     async def commands(self, machine: str, *, after: int) -> list[tuple[int, str]]:
         """Give the next commands for a machine, with their ids: not much above `BATCH_BYTES`."""
