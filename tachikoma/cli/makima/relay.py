@@ -197,15 +197,18 @@ def init(  # noqa: PLR0913 - click gives each option
 def _tell(door: Door, file: Path, url: str, *, own: bool, checked: bool) -> None:
     shown = words.home(file, door.runtime.paths.home)
     run = f"tachikoma makima relay --env-file {shlex.quote(str(file))}"
-    key = f"{DAEMON_KEYS} in that file" if own else "the same key as the relay"
+    key = "the key that the file\nhas as MAKIMA_RELAY_DAEMON_KEYS" if own else "the same key"
     trust = "the server lets the relay in" if checked else "the server was not asked"
     lines = [
         f"{shown} is written; {trust}.",
-        f"Run the relay:     {run}",
-        f"Daemons connect to ws://ADDRESS:{PORT}/ws/daemon, with {key}.",
+        "",
+        "Run the relay:",
+        f"  {run}",
+        "",
+        *f"Let daemons connect to ws://ADDRESS:{PORT}/ws/daemon with {key}.".splitlines(),
     ]
     if in_the_clear(url):
-        lines.append("The key goes to the server unencrypted: better take a wss:// URL.")
+        lines += ["", "The key goes to the server unencrypted: better take a wss:// URL."]
     data = {"file": str(file), "server_url": url, "checked": checked, "run": run}
     door.screen.give(data, lines)
 

@@ -52,7 +52,8 @@ _OF_A_LIFE = (TaskOutput, TaskStatusChange, TaskProgress, TaskComplete)
 class Board:
     """Takes what the server and the daemons say, and when they come and go.
 
-    ``now`` gives seconds since the epoch, ``monotonic`` those of a clock that never goes back.
+    ``now`` gives seconds since the epoch, ``monotonic`` those of a clock that never goes back. Of
+    the tasks that have ended the last ``history`` are remembered.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Board:
         now: Callable[[], float],
         monotonic: Callable[[], float],
         new_id: Callable[[], UUID],
+        history: int = HISTORY,
     ) -> None:
         self.counts = Counts()
         self.processed = known.processed
@@ -69,6 +71,7 @@ class Board:
         self._now = now
         self._monotonic = monotonic
         self._new_id = new_id
+        self._history = history
         self._batch = Batch()
         self._tasks = {each.id: each for each in known.tasks}
         self._ended: OrderedDict[UUID, None] = OrderedDict()
@@ -414,7 +417,7 @@ class Board:
         status = Status.COMPLETED if success else Status.FAILED
         self._write(replace(entry, status=status, ended=self._now(), error=error, waiting=0))
         self._ended[entry.id] = None
-        while len(self._ended) > HISTORY:
+        while len(self._ended) > self._history:
             oldest, _ = self._ended.popitem(last=False)
             del self._tasks[oldest]
             self._batch.tasks.pop(oldest, None)

@@ -30,21 +30,12 @@ from tachikoma.makima.peer import (
 )
 from tachikoma.model.errors_fleet import BookError
 from tests.doubles.makima_daemon import wire_daemon
+from tests.doubles.makima_relay import QuickClock
 
 pytestmark = pytest.mark.live
 
 TASK = UUID("550e8400-e29b-41d4-a716-446655440000")
 KEY = "right"
-
-
-class QuickClock(SystemClock):
-    """A hundred seconds in one."""
-
-    def monotonic(self) -> float:
-        return super().monotonic() * 100
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds / 100)
 
 
 @dataclass
