@@ -81,7 +81,7 @@ class Connection:
     What the outbox holds is sent in batches, each with a ping behind it, and forgotten when that is
     answered. ``take`` gets the commands; while it waits, nothing is read. The server's pings are
     answered when the commands before them have been taken and ``kept`` has returned. ``tell`` gets
-    what the session tells people.
+    what the session tells people. What was answered is forgotten together each ``forget_each_s``.
     """
 
     def __init__(  # noqa: PLR0913 - what meets in a connection
@@ -96,6 +96,7 @@ class Connection:
         take: Callable[[Command], Awaitable[None]],
         kept: Callable[[], Awaitable[None]] | None = None,
         tell: Callable[[Level, str], None] = log,
+        forget_each_s: float = 0.0,
     ) -> None:
         self._channel = channel
         self._session = session
@@ -106,6 +107,7 @@ class Connection:
         self._take = take
         self._kept = kept
         self._tell = tell
+        self._forget_each_s = forget_each_s
         self._window = Window(most=BATCHES)
         self._sent = 0
         self._settled = 0
@@ -280,6 +282,8 @@ class Connection:
                 self._acknowledged.set()
             else:
                 self._settled = delivered
+                if not self._leaving:
+                    await self._clock.sleep(self._forget_each_s)
             # A turn of the disk each so many answers, not each.
             await self._clock.sleep(_SETTLE_S)
 

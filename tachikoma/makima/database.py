@@ -26,9 +26,9 @@ from tachikoma.model.errors import DiskFullError, PermissionDeniedError
 from tachikoma.model.errors_fleet import BookError, BookTooNewError
 
 _BUSY_S = 5.0
-_PAGE_BYTES = 8 * 1024
 _CACHE_KIB = 16 * 1024
 _WAL_PAGES = 4096
+_LONGEST_WAL_PAGES = 16 * 4096
 """When so many pages are in the write-ahead log, they are synced and moved to their places: seldom
 enough that output is not held up by the disk at every turn.
 """
@@ -52,11 +52,13 @@ class Database:
         writing: aiosqlite.Connection,
         reading: aiosqlite.Connection,
         scheme: Scheme = BOOK,
+        writing_back: aiosqlite.Connection | None = None,
     ) -> None:
         self._path = path
         self._scheme = scheme
         self._writing = writing
         self._reading = reading
+        self._writing_back = writing_back
         self._turn = asyncio.Lock()
 
     @contextlib.asynccontextmanager
@@ -87,6 +89,22 @@ class Database:
         with translated(self._path, self._scheme):
             return [tuple(row) for row in await self._reading.execute_fetchall(query, values)]
 
+    async def write_back(self) -> None:
+        """Write the WAL back into the file while transactions go on; for a scheme that does so by
+        the way, each second or so. Only if a busy time has made the WAL very long do they wait.
+
+        Raises:
+            BookError: the file is damaged or gone.
+        """
+        assert self._writing_back is not None
+        with translated(self._path, self._scheme):
+            ((_, pages, _),) = await self._writing_back.execute_fetchall(
+                "PRAGMA wal_checkpoint(PASSIVE)"
+            )
+            if pages > _LONGEST_WAL_PAGES:
+                async with self._turn:
+                    await self._writing_back.execute_fetchall("PRAGMA wal_checkpoint(RESTART)")
+
 
 @contextlib.asynccontextmanager
 async def opened(
@@ -108,7 +126,13 @@ async def opened(
                 await _prepared(writing, birth, scheme)
             async with _connected(path, "rw", scheme) as reading:
                 await reading.execute("PRAGMA query_only = ON")
-                yield Database(path, writing=writing, reading=reading, scheme=scheme)
+                if not scheme.by_the_way:
+                    yield Database(path, writing=writing, reading=reading, scheme=scheme)
+                    return
+                async with _connected(path, "rw", scheme) as third:
+                    yield Database(
+                        path, writing=writing, reading=reading, scheme=scheme, writing_back=third
+                    )
 
 
 @contextlib.asynccontextmanager
@@ -253,11 +277,12 @@ async def _connected(path: Path, mode: str, scheme: Scheme) -> AsyncIterator[aio
 async def _prepared(
     connection: aiosqlite.Connection, birth: Mapping[str, str], scheme: Scheme
 ) -> None:
-    await connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # heeded by an empty file
+    await connection.execute(f"PRAGMA page_size = {scheme.page_bytes}")  # heeded by an empty file
     statements = await _migration(connection, scheme)
     await connection.execute("PRAGMA journal_mode = WAL")
-    await connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-    await connection.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * _PAGE_BYTES}")
+    pages = 0 if scheme.by_the_way else _WAL_PAGES
+    await connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+    await connection.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * scheme.page_bytes}")
     await connection.execute("PRAGMA synchronous = FULL")
     await connection.execute("BEGIN IMMEDIATE")
     for statement in (*statements, *scheme.at_opening):

@@ -58,6 +58,8 @@ class Scheme:
 
     ``migrations`` has from each old version the statements that lead to the next one; 0 is an empty
     file, and makes a table ``book`` of names and values. ``at_opening`` is done by each opening.
+    With ``by_the_way`` the WAL is written back into the file beside the transactions, by
+    `Database.write_back`, and no transaction ever waits for the disk to have it.
     """
 
     owner: str
@@ -65,6 +67,8 @@ class Scheme:
     application: int
     migrations: Mapping[int, Sequence[str]]
     at_opening: Sequence[str] = ()
+    page_bytes: int = 8 * 1024
+    by_the_way: bool = False
 
     @property
     def version(self) -> int:

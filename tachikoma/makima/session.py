@@ -16,7 +16,7 @@ from uuid import UUID
 from tachikoma.makima.commands import Authenticated, Command, Error
 from tachikoma.makima.messages import Authenticate, DaemonDirectories, Heartbeat, Message
 from tachikoma.makima.settings import ServerSettings
-from tachikoma.makima.wire import BadFrame, decode_command
+from tachikoma.makima.wire import BadFrame, decode_command, seq_of
 from tachikoma.model.errors_fleet import MakimaError, RefusedError, UnreachableError
 
 LONGEST_FRAME = 16 * 1024 * 1024
@@ -153,6 +153,8 @@ class Session:
         self._longest_pause_s = longest_pause_s
         self.daemon_id: UUID | None = None
         """What the server calls us; None while it has not let us in."""
+        self._known_as: UUID | None = None
+        self._last_command = 0
         self._state = _State.AWAY
         self._bad = 0
         self._failures = 0
@@ -186,7 +188,7 @@ class Session:
             case Error() as error, _:
                 return (Tell("warning", f"the server says: {_quoted(error)}"),)
             case command, _State.IN if not isinstance(command, Authenticated):
-                return (Perform(command),)
+                return self._asked(command, frame)
             case command, _:
                 return self._dropped(f"`{command.type}` out of turn")
 
@@ -223,6 +225,9 @@ class Session:
 
     def _let_in(self, welcome: Authenticated) -> Effects:
         self._state = _State.IN
+        if welcome.daemon_id != self._known_as:
+            self._known_as = welcome.daemon_id
+            self._last_command = 0
         self.daemon_id = welcome.daemon_id
         self._failures = self._alike = 0
         self._told = ""
@@ -231,6 +236,18 @@ class Session:
             Send(self._directories),
             LetFlow(welcome.last_seq),
         )
+
+    def _asked(self, command: Command, frame: str | bytes) -> Effects:
+        """Have a command performed, unless it has a number and was there before."""
+        assert isinstance(frame, str)
+        seq = seq_of(frame)
+        if isinstance(seq, BadFrame):
+            return self._dropped(seq.reason)
+        if seq is not None:
+            if seq <= self._last_command:
+                return (Tell("debug", f"`{command.type}` came again, and is passed over"),)
+            self._last_command = seq
+        return (Perform(command),)
 
     def _refused(self, error: Error) -> Effects:
         said = f"it says: {_quoted(error)}"

@@ -27,6 +27,7 @@ class Desk:
     entries: dict[UUID, Entry] = field(default_factory=dict)
     machines: dict[str, MachineRow] = field(default_factory=dict)
     processed: int = 0
+    newest_command: int = 0
 
     def __post_init__(self) -> None:
         ids = itertools.count(100)
@@ -61,6 +62,7 @@ class Desk:
         self.events += [event.kind for event in batch.events]
         self.said += batch.says
         self.processed = int(batch.state.get("processed", self.processed))
+        self.newest_command = int(batch.state.get("newest_command", self.newest_command))
         return batch
 
     def _address(self, machine: str, id_: int, text: str) -> None:
@@ -113,10 +115,11 @@ class Desk:
             tasks=tuple(sorted(self.entries.values(), key=lambda each: each.arrival)),
             machines=tuple(self.machines.values()),
             addressed=tuple(sorted(rows)),
-            newest_command=max((id_ for id_, _, _ in rows), default=0),
+            newest_command=self.newest_command,
             processed=self.processed,
         )
         made = Desk(known=known, now=self.now)
         made.waiting, made.commands = self.waiting, self.commands
         made.machines, made.processed = self.machines, self.processed
+        made.newest_command = self.newest_command
         return made

@@ -291,8 +291,7 @@ class Board:
         while self._queue and (chosen := self._least_loaded()) is not None:
             task, _ = self._queue.popitem(last=False)
             entry = self._tasks[task]
-            first = self._newest_command + 1
-            self._newest_command += entry.waiting
+            first = self._numbers(entry.waiting)
             for id_ in range(first, first + entry.waiting):
                 chosen.undelivered[id_] = task
             self._batch.moved.append(Moved(task, chosen.row.id, first))
@@ -313,10 +312,17 @@ class Board:
         )
 
     def _address(self, machine: Machine, task: UUID, text: str) -> None:
-        self._newest_command += 1
-        machine.undelivered[self._newest_command] = task
-        self._batch.addressed.append(Addressed(self._newest_command, machine.row.id, task, text))
+        id_ = self._numbers(1)
+        machine.undelivered[id_] = task
+        self._batch.addressed.append(Addressed(id_, machine.row.id, task, text))
         self._batch.wake.add(machine.row.id)
+
+    def _numbers(self, count: int) -> int:
+        """Give the first of so many numbers that no command has ever had."""
+        first = self._newest_command + 1
+        self._newest_command += count
+        self.keep("newest_command", str(self._newest_command))
+        return first
 
     def _heard_of_task(self, known: Machine, message: Message) -> None:
         assert not isinstance(message, Authenticate | Heartbeat | DaemonDirectories)

@@ -166,7 +166,8 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Known:
     """What a relay before this one left: the tasks by arrival, the machines, the commands that no
-    daemon has for sure (id, machine, task), the highest id of one, how many tasks have ended.
+    daemon has for sure (id, machine, task), the highest id that one ever had, how many tasks have
+    ended.
     """
 
     tasks: tuple[Entry, ...] = ()

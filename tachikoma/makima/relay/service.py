@@ -23,6 +23,7 @@ from tachikoma.makima.relay.settings import RelaySettings
 from tachikoma.makima.relay.store import Store
 from tachikoma.makima.relay.upstream import Upstream
 from tachikoma.makima.session import Identity
+from tachikoma.makima.wire import numbered
 from tachikoma.model.errors import DiskFullError
 
 LOOKS_EACH_S = 1.0
@@ -127,6 +128,7 @@ class Relay:
             if self.board.changed:
                 self._dirty.set()
             self.figures.unsent = await self.store.unsent()
+            await self.store.write_back()
 
     async def _write(self) -> None:
         batch, done = self.board.taken_out(), self._written
@@ -235,9 +237,8 @@ class Relay:
         await self.kept()
 
     def delivered(self, peer: Peer, mark: int) -> None:
-        """Forget the commands that a daemon has read."""
+        """Forget the commands that a daemon has read, when next there is something to write."""
         self.board.delivered(peer.machine_id, mark)
-        self._dirty.set()
 
     async def _pump(self, peer: Peer, wake: asyncio.Event) -> None:
         """Send what is on disk for this daemon and will be, in order."""
@@ -246,7 +247,7 @@ class Relay:
             wake.clear()
             found = await self.store.commands(peer.machine_id, after=sent)
             for sent, text in found:
-                peer.send(text, mark=sent)
+                peer.send(numbered(text, sent), mark=sent)
             if found:
                 await peer.drained()
             else:

@@ -100,7 +100,7 @@ class Store:
             tasks=tuple(map(_entry, tasks)),
             machines=tuple(MachineRow(id_, UUID(daemon), *rest) for id_, daemon, *rest in machines),
             addressed=tuple((id_, machine, UUID(task)) for id_, machine, task in commands),
-            newest_command=commands[-1][0] if commands else 0,
+            newest_command=int(await self.value("newest_command") or 0),
             processed=int(await self.value("processed") or 0),
         )
 
@@ -117,6 +117,10 @@ class Store:
         """
         along = [each for each in _statements(batch) if each[1]]
         await self.outbox.say(batch.says, along=along)
+
+    async def write_back(self) -> None:
+        """Keep the WAL short, beside all else; to be called each second or so."""
+        await self._database.write_back()
 
     async def commands(self, machine: str, *, after: int) -> list[tuple[int, str]]:
         """Give the next commands for a machine, with their ids: not much above `BATCH_BYTES`."""

@@ -52,5 +52,7 @@ _FIRST = (
     "INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', 0)",
 )
 
-RELAY = Scheme("makima relay", "--db", APPLICATION, {0: _FIRST}, AT_OPENING)
-"""The relay's database."""
+RELAY = Scheme(
+    "makima relay", "--db", APPLICATION, {0: _FIRST}, AT_OPENING, page_bytes=4096, by_the_way=True
+)
+"""The relay's database: many small changes, and daemons that wait for each."""

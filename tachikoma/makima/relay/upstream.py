@@ -31,6 +31,8 @@ DIRECTORIES = DaemonDirectories(
 ``~`` comes to be expanded.
 """
 
+FORGET_EACH_S = 0.1
+
 _log = logging.getLogger(__name__)
 
 
@@ -154,6 +156,7 @@ class Upstream:
             take=self._take,
             kept=self._kept,
             tell=self._tell,
+            forget_each_s=FORGET_EACH_S,
         )
         try:
             return await self._connection.run()

@@ -43,7 +43,7 @@ async def test_what_was_written_is_known_to_the_next_relay(file: Path) -> None:
                 tasks={ONE: PENDING, TWO: HELD},
                 machines={"m": MACHINE},
                 addressed=[Addressed(3, "m", TWO, "text")],
-                state={"processed": "42"},
+                state={"processed": "42", "newest_command": "9"},
             )
         )
     async with Store.at(file, clock=CLOCK) as store:
@@ -52,7 +52,7 @@ async def test_what_was_written_is_known_to_the_next_relay(file: Path) -> None:
             tasks=(PENDING, HELD),
             machines=(MACHINE,),
             addressed=((3, "m", TWO),),
-            newest_command=3,
+            newest_command=9,
             processed=42,
         )
 
