@@ -15,10 +15,11 @@ from tachikoma.host.clock import Clock, SystemClock, attempts
 from tachikoma.makima.book import Book
 from tachikoma.makima.commands import Command, SpawnTask
 from tachikoma.makima.link import Link
-from tachikoma.makima.messages import DaemonDirectories
+from tachikoma.makima.messages import Authenticate, DaemonDirectories
 from tachikoma.makima.peer import Limits
 from tachikoma.makima.relay.run import serve
 from tachikoma.makima.relay.settings import RelaySettings
+from tachikoma.makima.relay.store import MOST_BYTES
 from tachikoma.makima.session import Identity
 from tachikoma.makima.settings import ServerSettings
 from tachikoma.model.vm import Endpoint
@@ -100,7 +101,12 @@ class World:
 
     @asynccontextmanager
     async def relay(
-        self, *, limits: Limits | None = None, port: int = 0, **changes: Any
+        self,
+        *,
+        limits: Limits | None = None,
+        port: int = 0,
+        most_bytes: int = MOST_BYTES,
+        **changes: Any,
     ) -> AsyncIterator[Running]:
         stop = asyncio.Event()
         announced: asyncio.Future[tuple[Endpoint, str]] = asyncio.get_running_loop().create_future()
@@ -111,6 +117,7 @@ class World:
                 told_to_stop=stop,
                 announce=lambda endpoint, name: announced.set_result((endpoint, name)),
                 limits=limits,
+                most_bytes=most_bytes,
             ),
             name="relay",
         )
@@ -144,6 +151,12 @@ async def world(place: Path, *, counts: bool = True) -> AsyncIterator[World]:
     manners = Manners(counts=counts, api_key=UPSTREAM_KEY)
     async with MakimaServer(manners=manners) as server:
         yield World(server, place)
+
+
+def hello(machine: str, *, most: int = 4) -> Authenticate:
+    return Authenticate(
+        api_key=KEY, machine_id=machine, hostname=machine, max_concurrent_tasks=most
+    )
 
 
 @asynccontextmanager

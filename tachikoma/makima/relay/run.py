@@ -16,7 +16,7 @@ from tachikoma.makima.peer import Limits
 from tachikoma.makima.relay.monitoring import Access, Monitoring, is_loopback
 from tachikoma.makima.relay.service import Relay
 from tachikoma.makima.relay.settings import RelaySettings
-from tachikoma.makima.relay.store import Store
+from tachikoma.makima.relay.store import MOST_BYTES, Store
 from tachikoma.model.errors import TachikomaError
 from tachikoma.model.errors_fleet import MakimaError
 from tachikoma.model.vm import Endpoint
@@ -35,7 +35,7 @@ async def serve(
     told_to_stop: asyncio.Event,
     announce: Callable[[Endpoint, str], None],
     limits: Limits | None = None,
-    proxy: str | None = None,
+    most_bytes: int = MOST_BYTES,
 ) -> None:
     """Be the relay until ``told_to_stop``; ``announce`` is told where it listens and its name.
 
@@ -47,8 +47,8 @@ async def serve(
         BookError: another relay has the database, or it cannot be used.
         MakimaError: the address is taken, or not one of this host.
     """
-    async with Store.at(settings.database, clock=clock) as store:
-        relay = await Relay.taken_up(settings, store, clock, limits=limits, proxy=proxy)
+    async with Store.at(settings.database, clock=clock, most_bytes=most_bytes) as store:
+        relay = await Relay.taken_up(settings, store, clock, limits=limits)
         writing = tasks.spawn(relay.write_all(), name="relay's writing")
         looking = tasks.spawn(relay.look(), name="relay's looks")
         upstream = tasks.spawn(relay.upstream.run(), name="relay's upstream")

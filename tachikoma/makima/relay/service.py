@@ -43,7 +43,7 @@ class Relay:
     The database is `store`'s; if it fails, `run` ends with that error.
     """
 
-    def __init__(  # noqa: PLR0913 - what a relay is joined of
+    def __init__(
         self,
         *,
         settings: RelaySettings,
@@ -52,7 +52,6 @@ class Relay:
         clock: Clock,
         figures: Figures,
         limits: Limits | None = None,
-        proxy: str | None = None,
     ) -> None:
         self.name = settings.name or f"makima-edge-{store.machine_id[:8]}"
         self.board = board
@@ -80,7 +79,6 @@ class Relay:
             kept=self.kept,
             active=self._beat,
             note=self._note,
-            proxy=proxy,
         )
 
     @classmethod
@@ -91,7 +89,6 @@ class Relay:
         clock: Clock,
         *,
         limits: Limits | None = None,
-        proxy: str | None = None,
     ) -> Relay:
         """Go on where a relay before this one stopped."""
         board = Board(await store.known(), now=clock.now, monotonic=clock.monotonic, new_id=uuid4)
@@ -102,7 +99,6 @@ class Relay:
             clock=clock,
             figures=Figures(board),
             limits=limits,
-            proxy=proxy,
         )
         relay.last_heartbeat = float(await store.value("last_heartbeat") or 0) or None
         return relay

@@ -52,7 +52,6 @@ class Upstream:
         kept: Callable[[], Awaitable[None]],
         active: Callable[[], Sequence[UUID]],
         note: Callable[[str, str], None],
-        proxy: str | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -62,7 +61,6 @@ class Upstream:
         self._kept = kept
         self._active = active
         self._note = note
-        self._proxy = proxy
         self._revived = asyncio.Event()
         self._session = self._fresh()
         self._connection: Connection | None = None
@@ -143,7 +141,7 @@ class Upstream:
     async def _once(self, client: aiohttp.ClientSession) -> Effects:
         self.attempts += 1
         try:
-            channel = await connect(client, self._settings.url, proxy=self._proxy)
+            channel = await connect(client, self._settings.url, proxy=None)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return self._session.failed(failure_of(error))
         self._connection = Connection(

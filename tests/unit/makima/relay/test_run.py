@@ -8,11 +8,22 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.makima.commands import InterruptTask, MergeStart, PauseTask, ResumeTask, SendMessage
 from tachikoma.makima.messages import MergeResult, TaskComplete, TaskOutput
-from tachikoma.makima.peer import GOING_AWAY
+from tachikoma.makima.peer import GOING_AWAY, REPLACED, Limits
 from tachikoma.model.errors_fleet import BookError, MakimaError
-from tests.doubles.makima_relay import QuickClock, World, daemon, lasting_daemon, order, world
+from tests.doubles.makima_daemon import wire_daemon
+from tests.doubles.makima_relay import (
+    QuickClock,
+    Running,
+    World,
+    daemon,
+    hello,
+    lasting_daemon,
+    order,
+    world,
+)
 
 pytestmark = pytest.mark.live
 
@@ -261,3 +272,74 @@ async def test_keys_of_tools_pass_through_and_stand_nowhere_afterwards(
     kept = b"".join(each.read_bytes() for each in tmp_path.glob("relay.db*"))
     assert secret.encode() not in kept
     await asyncio.sleep(0)
+
+
+async def test_a_slow_reader_is_cut_off_holds_nobody_up_and_gets_what_it_missed_when_it_is_back(
+    here: World,
+) -> None:
+    limits = Limits(queue_bytes=2_000_000, stuck_s=50)
+    async with here.relay(limits=limits) as relay:
+        async with daemon(relay.url, "slow") as slow:
+            await here.send(order(1))
+            await slow.heard("spawnTask")
+            await slow.settled()
+            await slow.settled()
+        async with wire_daemon(relay.url, reads=False) as slow:
+            await slow.say(hello("slow"))
+            async with daemon(relay.url, "quick") as quick:
+                big = "x" * 500_000
+                await here.send(
+                    *(SendMessage(task_id=ONE, message=f"{number} {big}") for number in range(30))
+                )
+                for number in range(2, 10):
+                    await here.send(order(number))
+                await quick.heard("spawnTask")
+                await until_logged(relay, "daemon_disconnected", 2)
+        async with daemon(relay.url, "slow") as again:
+            missed = await again.heard("sendMessage", 30)
+            assert [int(each["message"].split()[0]) for each in missed] == list(range(30))
+
+
+async def test_of_two_daemons_that_say_to_be_the_same_the_newer_is_heard(here: World) -> None:
+    async with here.relay() as relay, daemon(relay.url, "m") as old:
+        await here.send(order(1))
+        await old.heard("spawnTask")
+        await old.settled()
+        await old.settled()
+        await old.say(output(ONE, "from the old one"))
+        async with daemon(relay.url, "m") as new:
+            assert (await old.over())[0] == REPLACED
+            await new.say(output(ONE, "from the new one"))
+            await here.send(PauseTask(task_id=ONE))
+            await new.heard("pauseTask")
+            told = await here.server.said("taskOutput", 2)
+            assert [each["output"] for each in told] == ["from the old one", "from the new one"]
+            assert new.of("spawnTask") == []
+
+
+async def test_while_very_much_waits_for_the_server_daemons_have_to_wait_and_nothing_is_lost(
+    here: World, tmp_path: Path
+) -> None:
+    here.server.manners.http_status = 503
+    async with (
+        here.relay(most_bytes=100_000) as relay,
+        lasting_daemon(relay.url, tmp_path, "a") as worker,
+    ):
+        line = "x" * 1000
+        await worker.book.say([output(ONE, f"{number} {line}") for number in range(3000)])
+        await until_logged(relay, "adopted", 1)
+        waiting = await worker.book.waiting(0, most_bytes=10**9)
+        assert waiting, "not all of it fits into the relay"
+        here.server.manners.http_status = 0
+        told = await here.server.said("taskOutput", 3000, deadline_s=20)
+        assert [int(each["output"].split()[0]) for each in told] == list(range(3000))
+
+
+async def until_logged(relay: Running, kind: str, count: int) -> None:
+    async with aiohttp.ClientSession() as client:
+        async for left in attempts(SystemClock(), deadline_s=10):
+            async with client.get(f"{relay.http}/logs?limit=200") as answer:
+                kinds = [each["event"] for each in (await answer.json())["logs"]]
+            assert left, kinds
+            if kinds.count(kind) >= count:
+                return
