@@ -84,8 +84,10 @@ class Outbox:
             self._given += len(texts)
             inserted = connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", count.rows)
             # Handed over together: each turn of SQLite's thread costs more than the work.
-            if change is None:
+            if along:
                 await asyncio.gather(*(connection.executemany(*each) for each in along), inserted)
+            elif change is None:
+                await inserted
             else:
                 changed, _ = await asyncio.gather(connection.execute(*change), inserted)
                 if changed.rowcount != 1:
