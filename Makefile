@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test test-fast bench soak crashes streams requirements docs clean
+.PHONY: help setup run check format test test-fast bench soak crashes streams fleet requirements \
+	docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -56,6 +57,9 @@ crashes: setup ## the makima daemon and all it needs, killed at random (CRASH_RO
 
 streams: setup ## a thousand event streams through one proxy, which is killed in the end (a minute)
 	$(PY) -m bench.streams
+
+fleet: setup ## a thousand daemons and 200 tasks a second at one relay (a minute and a half)
+	$(PY) -m bench.relay
 
 requirements: ## pin the dependencies anew (tools/requirements --upgrade takes newer ones)
 	@tools/setup python

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,16 @@ async def proxy_to(api: str, home: Path, *, vms: int = 1) -> AsyncIterator[Proxy
 
 
 @contextlib.asynccontextmanager
-async def beside(argv: Sequence[str], *, log: Path, port: int) -> AsyncIterator[int]:
-    """Run a program until the block ends; begins when it listens on ``port``."""
-    pid = detach(list(argv), log=log)
+async def beside(
+    argv: Sequence[str], *, log: Path, port: int | None, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[int]:
+    """Run a program until the block ends; begins when it listens on ``port``, if it does."""
+    pid = detach(list(argv), log=log, env=environ)
     started = start_time(pid)
     try:
         async for _ in attempts(SystemClock(), deadline_s=_DEADLINE_S):
+            if port is None:
+                break
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()

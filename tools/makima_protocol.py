@@ -105,6 +105,10 @@ there, and each message has one more field, `seq`: a whole number that is higher
 message before it, also those of earlier connections and processes of the same `machineId`, with
 gaps. `authenticate`, `daemonDirectories` and `heartbeat` are not kept and have no number. To a
 server without `lastSeq` no frame has a `seq`.
+
+A server, or a relay, may put a `seq` into its commands as well: a whole number that rises for all
+that it says under one `daemonId`. A daemon drops a command whose number is not above that of the
+last one, as long as it lives and is let in as the same `daemonId`.
 """
 
 

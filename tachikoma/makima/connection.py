@@ -8,19 +8,20 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import assert_never
+from typing import Protocol, assert_never
 from uuid import UUID
 
 import aiohttp
 
 from tachikoma.host.clock import Clock, attempts
-from tachikoma.makima.book import Book
 from tachikoma.makima.commands import Command
+from tachikoma.makima.outbox import Stored
 from tachikoma.makima.session import (
     Drop,
     Effects,
     HangUp,
     LetFlow,
+    Level,
     Perform,
     Reconnect,
     Send,
@@ -48,11 +49,39 @@ LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "wa
 _log = logging.getLogger(__name__)
 
 
+class ToBeSaid(Protocol):
+    """Who keeps what the server is to hear, as `Outbox` says it."""
+
+    @property
+    def said(self) -> int:
+        """The number of the last message that was said, or higher."""
+        ...
+
+    async def waiting(self, after: int, *, most_bytes: int) -> list[Stored]:
+        """Give the oldest messages after ``after``."""
+        ...
+
+    async def more(self, since: int) -> None:
+        """Wait until something was said after `said` was ``since``."""
+        ...
+
+    async def delivered(self, up_to: int) -> None:
+        """Forget the messages up to ``up_to``."""
+        ...
+
+
+def log(level: Level, text: str) -> None:
+    """Write to the log what a session tells."""
+    _log.log(LEVELS[level], "%s", text)
+
+
 class Connection:
     """Runs ``session`` over an open WebSocket.
 
     What the outbox holds is sent in batches, each with a ping behind it, and forgotten when that is
-    answered. ``take`` gets the commands; while it waits, nothing is read.
+    answered. ``take`` gets the commands; while it waits, nothing is read. The server's pings are
+    answered when the commands before them have been taken and ``kept`` has returned. ``tell`` gets
+    what the session tells people. What was answered is forgotten together each ``forget_each_s``.
     """
 
     def __init__(  # noqa: PLR0913 - what meets in a connection
@@ -60,11 +89,14 @@ class Connection:
         *,
         channel: aiohttp.ClientWebSocketResponse[bool],
         session: Session,
-        book: Book,
+        book: ToBeSaid,
         clock: Clock,
         beat_s: float,
         active: Callable[[], Sequence[UUID]],
         take: Callable[[Command], Awaitable[None]],
+        kept: Callable[[], Awaitable[None]] | None = None,
+        tell: Callable[[Level, str], None] = log,
+        forget_each_s: float = 0.0,
     ) -> None:
         self._channel = channel
         self._session = session
@@ -73,6 +105,9 @@ class Connection:
         self._beat_s = beat_s
         self._active = active
         self._take = take
+        self._kept = kept
+        self._tell = tell
+        self._forget_each_s = forget_each_s
         self._window = Window(most=BATCHES)
         self._sent = 0
         self._settled = 0
@@ -141,8 +176,7 @@ class Connection:
                     if not self._leaving:
                         await self._act(self._session.received(_read(message.type, message.data)))
                 case aiohttp.WSMsgType.PING:
-                    with contextlib.suppress(ConnectionError):
-                        await self._channel.pong(message.data)
+                    await self._pong(message.data)
                 case aiohttp.WSMsgType.PONG:
                     self._window.pong(message.data)
                     self._answered.set()
@@ -152,6 +186,13 @@ class Connection:
                         message.type, message.extra
                     )
                     return
+
+    async def _pong(self, carried: bytes) -> None:
+        if self._kept is not None:
+            async with self._held():
+                await self._kept()
+        with contextlib.suppress(ConnectionError):
+            await self._channel.pong(carried)
 
     def _said_at_the_end(self, kind: aiohttp.WSMsgType, extra: object) -> str:
         if kind is aiohttp.WSMsgType.ERROR:
@@ -175,7 +216,7 @@ class Connection:
                 case Drop(reason, count):
                     _log.warning("a frame was dropped, number %d: %s", count, reason)
                 case Tell(level, text):
-                    _log.log(LEVELS[level], "%s", text)
+                    self._tell(level, text)
                 case HangUp(reason):
                     self._reason = reason
                     await self._close()
@@ -245,6 +286,8 @@ class Connection:
             else:
                 self._settled = delivered
                 full = False
+                if not self._leaving:
+                    await self._clock.sleep(self._forget_each_s)
             # A turn of the disk each so many answers, not each.
             await self._clock.sleep(_SETTLE_S)
 

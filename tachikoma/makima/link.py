@@ -132,16 +132,7 @@ class Link:
     async def _once(self, client: aiohttp.ClientSession) -> Effects:
         """Connect and stay so while it lasts; give what comes after."""
         try:
-            async with asyncio.timeout(CONNECT_S):
-                channel = await client.ws_connect(
-                    self._settings.url,
-                    # Frames of what is no UTF-8 are ours to drop, pings ours to count.
-                    decode_text=False,
-                    autoping=False,
-                    max_msg_size=MOST_FRAME_BYTES,
-                    proxy=self._proxy,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
-                )
+            channel = await connect(client, self._settings.url, proxy=self._proxy)
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise MakimaConfigError(
                 f"{self._settings.url!r} is no URL of a server",
@@ -172,6 +163,26 @@ class Link:
                 _log.warning("%s: %s; %s", command.type, error.message, error.hint)
             except Exception:  # noqa: BLE001 - a front door: the other tasks of this daemon go on
                 _log.exception("a fault of tachikoma's in performing %s", command.type)
+
+
+async def connect(
+    client: aiohttp.ClientSession, url: str, *, proxy: str | None
+) -> aiohttp.ClientWebSocketResponse[bool]:
+    """Open a WebSocket for a `Connection`.
+
+    Raises:
+        aiohttp.ClientError, OSError, TimeoutError, ValueError: as `failure_of` tells them.
+    """
+    async with asyncio.timeout(CONNECT_S):
+        return await client.ws_connect(
+            url,
+            # Frames of what is no UTF-8 are ours to drop, pings ours to count.
+            decode_text=False,
+            autoping=False,
+            max_msg_size=MOST_FRAME_BYTES,
+            proxy=proxy,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
+        )
 
 
 def failure_of(error: Exception) -> Failure:

@@ -61,9 +61,14 @@ class Outbox:
         return self._said
 
     async def say(
-        self, messages: Sequence[Message], *, change: tuple[str, Sequence[object]] | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        change: tuple[str, Sequence[object]] | None = None,
+        along: Sequence[tuple[str, Sequence[Sequence[object]]]] = (),
     ) -> None:
-        """Append ``messages`` in the same transaction as ``change``, a statement and its values.
+        """Append ``messages`` in the same transaction as ``change``, a statement and its values, or
+        ``along``, statements in their order with many rows of values each.
 
         Raises:
             RuntimeError: there is no row for it to change; nothing is said.
@@ -78,14 +83,21 @@ class Outbox:
             ]
             self._given += len(texts)
             inserted = connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", count.rows)
-            if change is None:
+            # Handed over together: each turn of SQLite's thread costs more than the work.
+            if along:
+                await asyncio.gather(*(connection.executemany(*each) for each in along), inserted)
+            elif change is None:
                 await inserted
             else:
-                # Handed over together: each turn of SQLite's thread costs more than the work.
                 changed, _ = await asyncio.gather(connection.execute(*change), inserted)
                 if changed.rowcount != 1:
                     raise RuntimeError(f"nothing there to change: {change[0]}")
             count.change = sum(sizes)
+
+    @property
+    def full(self) -> bool:
+        """Whether `room` would wait, as far as is known without asking SQLite."""
+        return self._bytes is not None and self._bytes >= self._most_bytes
 
     async def room(self) -> None:
         """Wait while there is too much in it already."""

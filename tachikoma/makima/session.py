@@ -16,7 +16,7 @@ from uuid import UUID
 from tachikoma.makima.commands import Authenticated, Command, Error
 from tachikoma.makima.messages import Authenticate, DaemonDirectories, Heartbeat, Message
 from tachikoma.makima.settings import ServerSettings
-from tachikoma.makima.wire import BadFrame, decode_command
+from tachikoma.makima.wire import BadFrame, decode_command, seq_of
 from tachikoma.model.errors_fleet import MakimaError, RefusedError, UnreachableError
 
 LONGEST_FRAME = 16 * 1024 * 1024
@@ -131,7 +131,11 @@ class _State(Enum):
 
 
 class Session:
-    """Decides what to say and do; ``chance`` gives numbers from 0 to 1 for the pauses."""
+    """Decides what to say and do; ``chance`` gives numbers from 0 to 1 for the pauses.
+
+    Between two attempts to connect it waits for the time that the settings tell, or, if there is a
+    ``longest_pause_s``, for twice that with each failure, up to there.
+    """
 
     def __init__(
         self,
@@ -140,11 +144,17 @@ class Session:
         identity: Identity,
         directories: DaemonDirectories,
         chance: Callable[[], float],
+        longest_pause_s: float | None = None,
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._directories = directories
         self._chance = chance
+        self._longest_pause_s = longest_pause_s
+        self.daemon_id: UUID | None = None
+        """What the server calls us; None while it has not let us in."""
+        self._known_as: UUID | None = None
+        self._last_command = 0
         self._state = _State.AWAY
         self._put_off = False
         self._bad = 0
@@ -180,7 +190,7 @@ class Session:
             case Error() as error, _:
                 return (Tell("warning", f"the server says: {_quoted(error)}"),)
             case command, _State.IN if not isinstance(command, Authenticated):
-                return (Perform(command),)
+                return self._asked(command, frame)
             case command, _:
                 return self._dropped(f"`{command.type}` out of turn")
 
@@ -205,6 +215,7 @@ class Session:
     def lost(self, reason: str) -> Effects:
         """The connection is gone."""
         before, self._state = self._state, _State.AWAY
+        self.daemon_id = None
         if before is _State.IN:
             return self._again(Failure(f"the connection was lost: {reason}", ""))
         if self._put_off:  # it has said why, and it is a makima server
@@ -218,6 +229,10 @@ class Session:
 
     def _let_in(self, welcome: Authenticated) -> Effects:
         self._state = _State.IN
+        if welcome.daemon_id != self._known_as:
+            self._known_as = welcome.daemon_id
+            self._last_command = 0
+        self.daemon_id = welcome.daemon_id
         self._failures = self._alike = 0
         self._told = ""
         return (
@@ -225,6 +240,18 @@ class Session:
             Send(self._directories),
             LetFlow(welcome.last_seq),
         )
+
+    def _asked(self, command: Command, frame: str | bytes) -> Effects:
+        """Have a command performed, unless it has a number and was there before."""
+        assert isinstance(frame, str)
+        seq = seq_of(frame)
+        if isinstance(seq, BadFrame):
+            return self._dropped(seq.reason)
+        if seq is not None:
+            if seq <= self._last_command:
+                return (Tell("debug", f"`{command.type}` came again, and is passed over"),)
+            self._last_command = seq
+        return (Perform(command),)
 
     def _refused(self, error: Error) -> Effects:
         said = f"it says: {_quoted(error)}"
@@ -255,7 +282,7 @@ class Session:
                 hint=failure.hint or "see that the server runs, then start the daemon again",
             )
             return (Stop(error),)
-        pause = self._settings.reconnect_interval_secs * (1 + _JITTER * self._chance())
+        pause = self._pause_s() * (1 + _JITTER * self._chance())
         self._alike = self._alike + 1 if failure.reason == self._told else 1
         self._told = failure.reason
         if not _worth_telling(self._alike):
@@ -268,6 +295,12 @@ class Session:
             f"(trying again in {pause:.0f} s, attempt {self._failures}{of})"
         )
         return (Tell("warning", text), Reconnect(pause))
+
+    def _pause_s(self) -> float:
+        first = float(self._settings.reconnect_interval_secs)
+        if self._longest_pause_s is None:
+            return first
+        return min(first * 2.0 ** min(self._failures - 1, 32), self._longest_pause_s)
 
 
 def is_temporary(code: str) -> bool:

@@ -14,6 +14,7 @@ _COMMANDS = {
     "doctor": "Check that the daemon can work here.",
     "tasks": "List the daemon's tasks.",
     "logs": "Show what the agent of a task said and did.",
+    "relay": "Stand between a server and daemons that it cannot reach.",
 }
 _EXAMPLES = """\b
 Examples:

@@ -27,7 +27,7 @@ from tachikoma.makima.session import (
     is_temporary,
 )
 from tachikoma.makima.settings import ServerSettings
-from tachikoma.makima.wire import encode
+from tachikoma.makima.wire import encode, numbered
 from tachikoma.model.errors import TachikomaError
 from tachikoma.model.errors_fleet import RefusedError, UnreachableError
 
@@ -43,12 +43,13 @@ AUTHENTICATE = Send(
 GONE = Failure("connection refused", "see that it runs")
 
 
-def made(*, most: int = 0, chance: float = 0.0) -> Session:
+def made(*, most: int = 0, chance: float = 0.0, longest_pause_s: float | None = None) -> Session:
     return Session(
         settings=ServerSettings(url=URL, api_key="secret", max_reconnect_attempts=most),
         identity=Identity("m", "h", 4),
         directories=DIRECTORIES,
         chance=lambda: chance,
+        longest_pause_s=longest_pause_s,
     )
 
 
@@ -277,3 +278,38 @@ def test_whatever_comes_it_neither_crashes_nor_ends_a_connection(
                 assert json.loads(frame)["type"] == "error"
                 return
     assert not any(isinstance(each, Reconnect) for each in effects)
+
+
+def test_a_command_with_a_number_that_came_before_is_not_performed_again() -> None:
+    session = made()
+    performed = []
+    for daemon_id in (TASK, TASK, UUID(int=9)):
+        session.opened()
+        session.received(encode(Authenticated(daemon_id=daemon_id)))
+        for seq in (1, 2, 2):
+            effects = session.received(numbered(encode(PauseTask(task_id=TASK)), seq))
+            performed += [seq for each in effects if isinstance(each, Perform)]
+        session.lost("it broke off")
+    assert performed == [1, 2, 1, 2]
+
+
+def test_a_command_whose_number_is_none_is_dropped() -> None:
+    session = made()
+    session.opened()
+    session.received(encode(Authenticated(daemon_id=TASK)))
+    frame = encode(PauseTask(task_id=TASK))[:-1] + ',"seq":"one"}'
+    (effect,) = session.received(frame)
+    assert isinstance(effect, Drop)
+
+
+def test_pauses_may_double_up_to_a_longest_one() -> None:
+    session = made(longest_pause_s=60.0)
+    pauses = []
+    for _ in range(9):
+        pauses += [
+            each.after_s
+            for each in session.failed(Failure("refused", ""))
+            if isinstance(each, Reconnect)
+        ]
+    first = pauses[0]
+    assert pauses == [min(first * 2**at, 60.0) for at in range(9)]
