@@ -1,4 +1,4 @@
-"""The file of the book: opened by one daemon, read by anybody; its errors are ours.
+"""A database of ours: opened by one process, read by anybody; its errors are ours.
 
 SQLite in WAL mode with ``synchronous=NORMAL``: a transaction that has ended survives the death of
 the process. What was committed within the last moments may be gone after a power cut, the rest is
@@ -21,7 +21,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from tachikoma.host import files
-from tachikoma.makima.schema import AT_OPENING, VERSION, NotOursError, TooNewError, migration
+from tachikoma.makima.schema import BOOK, NotOursError, Scheme, TooNewError, migration
 from tachikoma.model.errors import DiskFullError, PermissionDeniedError
 from tachikoma.model.errors_fleet import BookError, BookTooNewError
 
@@ -46,9 +46,15 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, *, writing: aiosqlite.Connection, reading: aiosqlite.Connection
+        self,
+        path: Path,
+        *,
+        writing: aiosqlite.Connection,
+        reading: aiosqlite.Connection,
+        scheme: Scheme = BOOK,
     ) -> None:
         self._path = path
+        self._scheme = scheme
         self._writing = writing
         self._reading = reading
         self._turn = asyncio.Lock()
@@ -63,7 +69,7 @@ class Database:
             BookError: the file is damaged or gone.
         """
         async with self._turn:
-            with translated(self._path):
+            with translated(self._path, self._scheme):
                 try:
                     yield self._writing
                     await self._writing.commit()
@@ -78,29 +84,31 @@ class Database:
         Raises:
             BookError: the file is damaged or gone.
         """
-        with translated(self._path):
+        with translated(self._path, self._scheme):
             return [tuple(row) for row in await self._reading.execute_fetchall(query, values)]
 
 
 @contextlib.asynccontextmanager
-async def opened(path: Path, *, birth: Mapping[str, str]) -> AsyncIterator[Database]:
-    """Hold the book at ``path`` as its only daemon; made if need be, and then ``birth`` is
+async def opened(
+    path: Path, *, birth: Mapping[str, str], scheme: Scheme = BOOK
+) -> AsyncIterator[Database]:
+    """Hold the database at ``path`` as its only owner; made if need be, and then ``birth`` is
     written into its table ``book``. The file, and its directory if that is made, are for their user
     only.
 
     Raises:
-        BookError: another daemon holds it; it is damaged, or no book.
+        BookError: another process holds it; it is damaged, or something else.
         BookTooNewError: a later tachikoma wrote it.
         HostError: the file cannot be made or opened.
     """
-    with _held(path):
+    with _held(path, scheme):
         _made(path)
-        async with _connected(path, "rw") as writing:
-            with translated(path):
-                await _prepared(writing, birth)
-            async with _connected(path, "rw") as reading:
+        async with _connected(path, "rw", scheme) as writing:
+            with translated(path, scheme):
+                await _prepared(writing, birth, scheme)
+            async with _connected(path, "rw", scheme) as reading:
                 await reading.execute("PRAGMA query_only = ON")
-                yield Database(path, writing=writing, reading=reading)
+                yield Database(path, writing=writing, reading=reading, scheme=scheme)
 
 
 @contextlib.asynccontextmanager
@@ -116,49 +124,67 @@ async def looked_at(path: Path) -> AsyncIterator[Database]:
             f"there is no {path}: no makima daemon has kept tasks there",
             hint="start one with `makima-daemon`, or set local_db.path to where it keeps them",
         )
-    async with _connected(path, "rw") as reading:
+    async with _connected(path, "rw", BOOK) as reading:
         with translated(path):
             await reading.execute("PRAGMA query_only = ON")
-            if await _migration(reading):
-                raise BookError(
-                    f"{path} is not of version {VERSION} yet",
-                    hint="start the daemon once: it brings its database up to date",
-                )
+        await _check_of_today(path, reading, BOOK)
         yield Database(path, writing=reading, reading=reading)
 
 
+@contextlib.asynccontextmanager
+async def joined(path: Path, *, scheme: Scheme) -> AsyncIterator[Database]:
+    """Write into the database at ``path`` beside the process that holds it.
+
+    Raises:
+        BookError: it is damaged, or something else; it is of an earlier version.
+        BookTooNewError: a later tachikoma wrote it.
+    """
+    async with _connected(path, "rw", scheme) as writing:
+        await _check_of_today(path, writing, scheme)
+        yield Database(path, writing=writing, reading=writing, scheme=scheme)
+
+
+async def _check_of_today(path: Path, connection: aiosqlite.Connection, scheme: Scheme) -> None:
+    with translated(path, scheme):
+        if await _migration(connection, scheme):
+            raise BookError(
+                f"{path} is not of version {scheme.version} yet",
+                hint=f"start the {scheme.owner} once: it brings its database up to date",
+            )
+
+
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: Path, scheme: Scheme = BOOK) -> Iterator[None]:
     """Turn what SQLite says about ``path`` into ours."""
     try:
         yield
     except TooNewError as error:
         raise BookTooNewError(
             f"{path} cannot be used: {error}",
-            hint="update tachikoma, or set local_db.path to another file",
+            hint=f"update tachikoma, or set {scheme.setting} to another file",
         ) from error
     except NotOursError as error:
         raise BookError(
-            f"{path} is no database of a makima daemon's: {error}",
-            hint="set local_db.path to another file; this one was left as it is",
+            f"{path} is no database of a {scheme.owner}'s: {error}",
+            hint=f"set {scheme.setting} to another file; this one was left as it is",
         ) from error
     except sqlite3.Error as error:
-        raise _from_sqlite(error, path) from error
+        raise _from_sqlite(error, path, scheme.owner) from error
 
 
 def _from_sqlite(
-    error: sqlite3.Error, path: Path
+    error: sqlite3.Error, path: Path, owner: str
 ) -> BookError | DiskFullError | PermissionDeniedError:
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL:
             return DiskFullError(
-                f"no space is left for the makima daemon's database {path}",
+                f"no space is left for the {owner}'s database {path}",
                 hint="free some space on its disk; everything that was written before is kept",
             )
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
             return BookError(
-                f"the makima daemon's database {path} is damaged: {error}",
-                hint=f"move it away with {path.name}-wal and {path.name}-shm, and start the daemon"
+                f"the {owner}'s database {path} is damaged: {error}",
+                hint=f"move it away with {path.name}-wal and {path.name}-shm, and start the {owner}"
                 " anew; `sqlite3 FILE .recover` gets out of it what is still readable",
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
@@ -167,13 +193,13 @@ def _from_sqlite(
             )
         case _:
             return BookError(
-                f"the makima daemon's database {path} cannot be used: {error}",
-                hint="check that its disk is local and healthy, then start the daemon anew",
+                f"the {owner}'s database {path} cannot be used: {error}",
+                hint="check that its disk is local and healthy, then start the program anew",
             )
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
+def _held(path: Path, scheme: Scheme) -> Iterator[None]:
     """Hold the lock beside ``path``, a file that says who holds it; it goes with the process."""
     lock = path.with_name(f"{path.name}.lock")
     with files.translated(lock):
@@ -181,7 +207,7 @@ def _held(path: Path) -> Iterator[None]:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not files.try_lock(descriptor):
-            raise _busy(path, os.pread(descriptor, _LONGEST_PID, 0))
+            raise _busy(path, os.pread(descriptor, _LONGEST_PID, 0), scheme)
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
@@ -190,12 +216,12 @@ def _held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _busy(path: Path, said: bytes) -> BookError:
+def _busy(path: Path, said: bytes, scheme: Scheme) -> BookError:
     pid = said.decode("ascii", "replace") if said.isdigit() else ""
     return BookError(
-        f"{path} is in use by another makima daemon" + (f" (process {pid})" if pid else ""),
+        f"{path} is in use by another {scheme.owner}" + (f" (process {pid})" if pid else ""),
         hint=(f"stop it with `kill {pid}`" if pid else "stop it")
-        + ", or give this one a database of its own (local_db.path)",
+        + f", or give this one a database of its own ({scheme.setting})",
     )
 
 
@@ -211,28 +237,30 @@ def _made(path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected(path: Path, mode: str) -> AsyncIterator[aiosqlite.Connection]:
+async def _connected(path: Path, mode: str, scheme: Scheme) -> AsyncIterator[aiosqlite.Connection]:
     connect = partial(aiosqlite.connect, isolation_level="IMMEDIATE", timeout=_BUSY_S, uri=True)
-    with translated(path):
+    with translated(path, scheme):
         connection = await connect(f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}")
     try:
-        with translated(path):
+        with translated(path, scheme):
             await connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         yield connection
     finally:
-        with translated(path):
+        with translated(path, scheme):
             await connection.close()
 
 
-async def _prepared(connection: aiosqlite.Connection, birth: Mapping[str, str]) -> None:
+async def _prepared(
+    connection: aiosqlite.Connection, birth: Mapping[str, str], scheme: Scheme
+) -> None:
     await connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # heeded by an empty file
-    statements = await _migration(connection)
+    statements = await _migration(connection, scheme)
     await connection.execute("PRAGMA journal_mode = WAL")
     await connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     await connection.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * _PAGE_BYTES}")
     await connection.execute("PRAGMA synchronous = FULL")
     await connection.execute("BEGIN IMMEDIATE")
-    for statement in (*statements, *AT_OPENING):
+    for statement in (*statements, *scheme.at_opening):
         await connection.execute(statement)
     if statements:
         await connection.executemany("INSERT OR IGNORE INTO book VALUES (?, ?)", birth.items())
@@ -244,8 +272,8 @@ async def _prepared(connection: aiosqlite.Connection, birth: Mapping[str, str]) 
         await connection.execute("VACUUM")
 
 
-async def _migration(connection: aiosqlite.Connection) -> list[str]:
+async def _migration(connection: aiosqlite.Connection, scheme: Scheme) -> list[str]:
     ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
     ((application,),) = await connection.execute_fetchall("PRAGMA application_id")
     ((tables,),) = await connection.execute_fetchall("SELECT COUNT(*) FROM sqlite_schema")
-    return list(migration(version, application, tables))
+    return list(migration(version, application, tables, scheme))

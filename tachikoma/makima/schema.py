@@ -1,8 +1,11 @@
-"""The tables of the daemon's book, and how an older book becomes one of today (pure)."""
+"""What a database of ours holds, and how an older one becomes one of today; the daemon's book
+is one of them (pure).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 APPLICATION = 0x74616368
 """What SQLite's ``application_id`` says of a file that is a book of ours."""
@@ -49,28 +52,53 @@ power cut, is given to no other message by this: a server that remembers it woul
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """One kind of database: the file of ``owner``, as errors call it, which ``setting`` names.
+
+    ``migrations`` has from each old version the statements that lead to the next one; 0 is an empty
+    file, and makes a table ``book`` of names and values. ``at_opening`` is done by each opening.
+    """
+
+    owner: str
+    setting: str
+    application: int
+    migrations: Mapping[int, Sequence[str]]
+    at_opening: Sequence[str] = ()
+
+    @property
+    def version(self) -> int:
+        """What this tachikoma writes."""
+        return len(self.migrations)
+
+
+BOOK = Scheme("makima daemon", "local_db.path", APPLICATION, MIGRATIONS, AT_OPENING)
+"""The daemon's book."""
+
+
 class NotOursError(ValueError):
-    """The file is a database, and no book of ours; says why."""
+    """The file is a database, and not the one that it should be; says why."""
 
 
 class TooNewError(ValueError):
-    """The book comes from a later tachikoma; says so."""
+    """The database comes from a later tachikoma; says so."""
 
 
-def migration(version: int, application: int, tables: int) -> Iterator[str]:
+def migration(version: int, application: int, tables: int, scheme: Scheme = BOOK) -> Iterator[str]:
     """Give the statements that make a database of ``version`` one of today, none if it is one.
 
     Raises:
         NotOursError: something else keeps its tables there.
         TooNewError: it is of a later version.
     """
+    today = scheme.version
     if version == 0 and application == 0 and tables == 0:
-        yield f"PRAGMA application_id = {APPLICATION}"
-    elif application != APPLICATION or version < 1:
+        yield f"PRAGMA application_id = {scheme.application}"
+    elif application != scheme.application or version < 1:
         raise NotOursError("it is the database of another program")
-    elif version > VERSION:
-        raise TooNewError(f"it is of version {version}, and this tachikoma knows {VERSION}")
-    for step in range(version, VERSION):
-        yield from MIGRATIONS[step]
-    if version < VERSION:
-        yield f"PRAGMA user_version = {VERSION}"
+    elif version > today:
+        raise TooNewError(f"it is of version {version}, and this tachikoma knows {today}")
+    for step in range(version, today):
+        yield from scheme.migrations[step]
+    if version < today:
+        yield f"PRAGMA user_version = {today}"
