@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError
 
 from tachikoma.makima.commands import Command, Error
+from tachikoma.makima.frames import Part
 from tachikoma.makima.messages import Message
 
 Frame = Message | Command
@@ -24,6 +25,13 @@ _T = TypeVar("_T")
 _FRAME: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
 _COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+class _Numbered(Part):
+    seq: Annotated[int | None, Field(ge=0, lt=2**63)] = None
+
+
+_NUMBER = TypeAdapter(_Numbered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,16 @@ def decode_command(text: str) -> Command | BadFrame:
 def decode_message(text: str) -> Message | BadFrame:
     """Read what a daemon said; a server's command is a bad frame here."""
     return _read(_MESSAGE, text)
+
+
+def seq_of(text: str) -> int | BadFrame | None:
+    """Give the number of a frame that was read well; None if it has none."""
+    if '"seq"' not in text:
+        return None
+    try:
+        return _NUMBER.validate_json(text, by_alias=True, by_name=False).seq
+    except ValidationError as error:
+        return BadFrame(_shortened(_told(error)))
 
 
 def _read(side: TypeAdapter[_T], text: str) -> _T | BadFrame:

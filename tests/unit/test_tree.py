@@ -13,6 +13,7 @@ LONGEST = 500
 
 WITHOUT_A_TEST_OF_THEIR_OWN: dict[str, str] = {
     "demo/play.py": "it takes a real VM from beginning to end: tests/live/test_demo.py drives it",
+    "makima/peer.py": "it is one connection of downstream: its test drives it",
     "makima/connection.py": "it is one connection of a link: test_link.py drives it over real ones",
     **dict.fromkeys(
         ("makima/daemon.py", "makima/performing.py"),
