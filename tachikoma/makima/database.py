@@ -161,7 +161,7 @@ def translated(path: Path, scheme: Scheme = BOOK) -> Iterator[None]:
     except TooNewError as error:
         raise BookTooNewError(
             f"{path} cannot be used: {error}",
-            hint=f"update tachikoma, or set {scheme.setting} to another file",
+            hint=f"take a later tachikoma, or set {scheme.setting} to another file",
         ) from error
     except NotOursError as error:
         raise BookError(

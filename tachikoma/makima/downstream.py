@@ -114,6 +114,10 @@ class Downstream:
         trace: TracebackType | None,
     ) -> None:
         """Stop as the class promises."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop as the class promises; does nothing the second time."""
         self._stopping = True
         if self._looking is not None:
             await tasks.end(self._looking)

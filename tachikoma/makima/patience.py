@@ -42,6 +42,10 @@ class Bucket:
             self._short_since = now
         return -self._left / self._rate
 
+    def has(self, cost: float, now: float) -> bool:
+        """Tell whether ``cost`` could be taken without a wait."""
+        return min(self._burst, self._left + (now - self._at) * self._rate) >= cost
+
     def short_for(self, now: float) -> float:
         """Tell for how many seconds it has been asked for more than it lets through."""
         return 0.0 if self._short_since is None else now - self._short_since

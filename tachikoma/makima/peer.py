@@ -189,6 +189,12 @@ class Peer:
         self._emptied.clear()
         self._wake.set()
 
+    async def drained(self) -> None:
+        """Wait until all that was sent is on its way, or it ends."""
+        while self._queue and not self._closing:
+            self._emptied.clear()
+            await self._emptied.wait()
+
     def cut(self, reason: str) -> None:
         """End it at once."""
         self._end(reason)
@@ -205,6 +211,7 @@ class Peer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 while self._queue and not self.gone.is_set():
+                    self._emptied.clear()
                     await self._emptied.wait()
                 words = reason.encode()[:_LONGEST_REASON]
                 await self._channel.close(code=code, message=words)
@@ -251,6 +258,7 @@ class Peer:
         self._ended.set()
         self._some.set()
         self._space.set()
+        self._emptied.set()
 
     # What it says
 

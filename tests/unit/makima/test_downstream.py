@@ -37,9 +37,7 @@ TASK = UUID("550e8400-e29b-41d4-a716-446655440000")
 KEY = "right"
 
 
-class QuickClock(SystemClock):
-    """A hundred seconds in one."""
-
+class QuickClock(SystemClock):  # a hundred seconds in one
     def monotonic(self) -> float:
         return super().monotonic() * 100
 
