@@ -14,6 +14,11 @@ _COMMANDS = {
     "doctor": "Check that the daemon can work here.",
     "tasks": "List the daemon's tasks.",
     "logs": "Show what the agent of a task said and did.",
+    "up": "Run a server and a daemon here, and log in.",
+    "down": "Stop what `up` runs; tasks stay.",
+    "server": "Be the server that daemons connect to.",
+    "keys": "Make, list and revoke the server's API keys.",
+    "login": "Choose the server that you work with.",
 }
 _EXAMPLES = """\b
 Examples:
