@@ -34,7 +34,7 @@ VERBS: dict[str, str] = {
     "credentials": "Show where the proxy's credential comes from.",
     "mcp": "Serve an agent (MCP); set clients up for it.",
     "task": "Have tasks done by agents, and look at them.",
-    "makima": "Run the tasks of a makima server here.",
+    "makima": "Run a makima server, or the tasks of one.",
     "daemon": "Keep workers running; start and rejoin background sessions.",
     "ssh": "Let plain `ssh` find the VMs.",
     "config": "Show and change the settings.",

@@ -15,6 +15,7 @@ The tree::
         AgentClosedError          makima.agent_closed
         WorkspaceError            makima.workspace
         TaskNotFoundError         makima.no_task
+        NotLoggedInError          makima.not_logged_in
         KeyNameError              makima.key
         ServerPortError           makima.port
         RequestError              makima.request
@@ -106,6 +107,12 @@ class TaskNotFoundError(MakimaError):
     """No task, or more than one, is called so."""
 
     code = "makima.no_task"
+
+
+class NotLoggedInError(MakimaError):
+    """It is not known which makima server is meant, or there is no key for it."""
+
+    code = "makima.not_logged_in"
 
 
 class KeyNameError(MakimaError):

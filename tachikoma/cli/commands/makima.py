@@ -1,4 +1,4 @@
-"""``tachikoma makima``: the daemon that runs a server's tasks, and what it does."""
+"""``tachikoma makima``: the daemon that runs a server's tasks, and the server."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _COMMANDS = {
 }
 _EXAMPLES = """\b
 Examples:
+  tachikoma makima up              everything on this machine; then `tachikoma task run`
   tachikoma makima doctor
   tachikoma makima daemon          the same as `makima-daemon`
   tachikoma makima tasks
@@ -55,8 +56,8 @@ class Makima(VerbGroup):
 
 @click.group("makima", cls=Makima, epilog=_EXAMPLES, no_args_is_help=False)
 def command() -> None:
-    """Run the tasks of a makima server here: each in a git worktree and a VM of its own, by Claude
-    Code.
+    """Run a makima server, which takes tasks from people, or a daemon, which has them done by
+    Claude Code: each in a git worktree and a VM of its own. `up` runs both here.
 
-    How to set a daemon up is told in docs/how-to/run-a-makima-daemon.md.
+    docs/how-to/run-a-server.md and docs/how-to/run-a-makima-daemon.md tell how to set them up.
     """

@@ -20,7 +20,7 @@ from tachikoma.makima.server.keyring import Keyring
 from tachikoma.makima.server.shapes import KeyKind
 from tachikoma.makima.server.store import keyring_at
 from tachikoma.model.errors_fleet import (
-    MakimaConfigError,
+    NotLoggedInError,
     RequestError,
     SupervisorBusyError,
     SupervisorError,
@@ -223,7 +223,7 @@ def _kept(file: Path) -> Account | None:
 
     try:
         return account(file, {})
-    except MakimaConfigError:
+    except NotLoggedInError:
         return None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tachikoma.cli import words
 from tachikoma.cli.door import Door
 from tachikoma.cli.task.server import calling, found, server_option
 from tachikoma.cli.verb import Verb
@@ -52,7 +53,7 @@ def command(
     mark = door.screen.style("✓", "green") if outcome["success"] else door.screen.style("✗", "red")
     lines = [*door.screen.wrapped(outcome["message"], indent=2)]
     if outcome["prUrl"]:
-        lines.append(str(outcome["prUrl"]))
+        lines.append(words.clean(outcome["prUrl"]))
     first, *rest = lines
     door.screen.give(
         {"id": id_, "outcome": outcome}, [f"{mark} {first}", *(f"  {x}" for x in rest)]

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import click
 
+from tachikoma.cli import words
 from tachikoma.cli.door import Door
 from tachikoma.cli.task.following import Following
 from tachikoma.cli.task.server import calling, found, server_option
@@ -104,13 +105,14 @@ async def ended(calls: ServerCalls, task: str) -> Json:
 def told_end(door: Door, task: Json) -> int:
     """Tell how a task ended, and give the exit status for it."""
     status, outcome = task["status"], task["actionOutcome"]
-    why = f": {task['error']}" if task["error"] else ""
+    why = words.clean(f": {task['error']}") if task["error"] else ""
     lines = [f"{door.screen.style(status, *LOOKS.get(status, ()))}{why}"]
     if outcome is not None:
-        lines.append(f"  {outcome['message']}")
-        lines += [f"  {outcome['prUrl']}"] if outcome["prUrl"] else []
-    lines.append(f"  branch {task['branch'] or '-'}, {tokens(task)} tokens, {cost(task)}")
-    door.screen.give({"task": task}, [_clean(line) for line in lines])
+        lines.append(f"  {words.clean(outcome['message'])}")
+        lines += [f"  {words.clean(outcome['prUrl'])}"] if outcome["prUrl"] else []
+    branch = words.clean(task["branch"] or "-")
+    lines.append(f"  branch {branch}, {tokens(task)} tokens, {cost(task)}")
+    door.screen.give({"task": task}, lines)
     failed_to_deliver = outcome is not None and not outcome["success"]
     return 0 if status == "done" and not failed_to_deliver else 1
 
@@ -122,10 +124,6 @@ def _begun(task: Json) -> list[str]:
         *([f"  waits for {task['waitsFor']}"] if task["waitsFor"] else []),
         f"  follow it with `tachikoma task logs {short} -f`",
     ]
-
-
-def _clean(line: str) -> str:
-    return line
 
 
 def _plan(door: Door, text: str) -> str:

@@ -30,7 +30,7 @@ def calling(door: Door, url: str | None, work: Callable[[ServerCalls], Awaitable
     """Run ``work`` with the user's server.
 
     Raises:
-        MakimaConfigError: none is set up.
+        NotLoggedInError: none is set up.
         RequestError: it refuses, or does not answer.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from tachikoma.cli import words
 from tachikoma.cli.door import Door
 from tachikoma.cli.task.server import calling, found, server_option
 from tachikoma.cli.task.words import LOOKS, last_words
@@ -84,6 +85,6 @@ def _steer(
 
     task = calling(door, url, work)
     status = door.screen.style(task["status"], *LOOKS.get(task["status"], ()))
-    said = told if what != "retry" else last_words(task)
+    said = told if what != "retry" else words.clean(last_words(task))
     door.screen.give({"task": task}, [f"{status}: {said}" if said else status])
     return 0

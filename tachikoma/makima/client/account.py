@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from tachikoma.host.files import from_os_error, write_atomically
 from tachikoma.host.paths import private_dir
-from tachikoma.model.errors_fleet import MakimaConfigError
+from tachikoma.model.errors import UsageError
+from tachikoma.model.errors_fleet import NotLoggedInError
 
 URL_VARIABLE, KEY_VARIABLE = "MAKIMA_API_URL", "MAKIMA_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -48,7 +49,7 @@ def account(file: Path, environ: Mapping[str, str], *, url: str | None = None) -
     The key of a file is for the file's server only.
 
     Raises:
-        MakimaConfigError: there is none, or the file is damaged.
+        NotLoggedInError: there is none, or the file is damaged.
     """
     kept = _kept(file)
     wanted = _without_slash(url or environ.get(URL_VARIABLE, ""))
@@ -57,11 +58,11 @@ def account(file: Path, environ: Mapping[str, str], *, url: str | None = None) -
     if kept is not None and wanted in {"", kept.url}:
         return kept
     if kept is not None or wanted:
-        raise MakimaConfigError(
+        raise NotLoggedInError(
             f"there is no key for the makima server {wanted}",
             hint=f"set {KEY_VARIABLE} beside {URL_VARIABLE}, or `tachikoma makima login {wanted}`",
         )
-    raise MakimaConfigError("no makima server is set up for you", hint=_SIGN_IN)
+    raise NotLoggedInError("no makima server is set up for you", hint=_SIGN_IN)
 
 
 def keep(file: Path, made: Account) -> None:
@@ -79,13 +80,13 @@ def server_url(text: str) -> str:
     """Read the URL of a server as people give it.
 
     Raises:
-        MakimaConfigError: it is none.
+        UsageError: it is none.
     """
     url = text if "://" in text else f"http://{text}"
     url = url.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-        raise MakimaConfigError(
+        raise UsageError(
             f"{text!r} is no URL of a makima server",
             hint=f"it is something like https://makima.example or {DEFAULT_URL}",
         )
@@ -107,6 +108,6 @@ def _kept(file: Path) -> Account | None:
         found = json.loads(text)
         return Account(str(found["url"]), str(found["key"]))
     except (ValueError, TypeError, KeyError) as error:
-        raise MakimaConfigError(
+        raise NotLoggedInError(
             f"{file} is damaged", hint="remove it, then `tachikoma makima login`"
         ) from error

@@ -40,6 +40,6 @@ def test_a_key_is_tried_and_kept(
 def test_what_is_no_url_is_told(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     line.stdin = 0
     monkeypatch.setattr("sys.stdin", io.StringIO("mku_x\n"))
-    assert line("makima", "login", "ftp://x").status == 78
+    assert line("makima", "login", "ftp://x").status == 2
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     assert line("makima", "login").status == 2

@@ -152,16 +152,9 @@ def test_everything_on_one_machine_from_up_to_down(machine: Machine) -> None:
     status = machine.data("daemon", "status")["supervisor"]
     (server,) = (each for each in status["workers"] if each["kind"] == "server")
     os.kill(server["pid"], 9)
-    ended = machine("task", "logs", busy, "-f", "--server", f"http://127.0.0.1:{machine.port}",
-                    status=0) if _is_back(machine) else ""  # fmt: skip
-    assert "done" in ended
+    machine("makima", "up", "--port", str(machine.port))  # waits until it is there again
+    assert "done" in machine("task", "logs", busy, "-f")
 
 
-def _is_back(machine: Machine) -> bool:
-    """Wait for the server; `up` does."""
-    machine("makima", "up", "--port", str(machine.port))
-    return True
-
-
-def test_another_supervisor_is_not_disturbed(line: CommandLine) -> None:
+def test_a_port_is_one_that_can_be_named_before(line: CommandLine) -> None:
     assert line("makima", "up", "--port", "0").status == 2

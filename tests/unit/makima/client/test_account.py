@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tachikoma.makima.client.account import Account, account, account_file, keep, server_url
-from tachikoma.model.errors_fleet import MakimaConfigError
+from tachikoma.model.errors import UsageError
+from tachikoma.model.errors_fleet import NotLoggedInError
 
 HERE = Account("http://127.0.0.1:8080", "mku_here")
 
@@ -33,13 +34,13 @@ def test_variables_go_before_the_file(file: Path) -> None:
 
 def test_the_key_of_one_server_is_not_shown_to_another(file: Path) -> None:
     keep(file, HERE)
-    with pytest.raises(MakimaConfigError, match="no key for the makima server https://other"):
+    with pytest.raises(NotLoggedInError, match="no key for the makima server https://other"):
         account(file, {}, url="https://other")
     assert account(file, {}, url=HERE.url) == HERE
 
 
 def test_without_any_it_says_how_to_get_one(file: Path) -> None:
-    with pytest.raises(MakimaConfigError) as caught:
+    with pytest.raises(NotLoggedInError) as caught:
         account(file, {})
     assert "makima up" in caught.value.hint
 
@@ -48,7 +49,7 @@ def test_without_any_it_says_how_to_get_one(file: Path) -> None:
 def test_a_damaged_file_is_told(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    with pytest.raises(MakimaConfigError, match="is damaged"):
+    with pytest.raises(NotLoggedInError, match="is damaged"):
         account(file, {})
 
 
@@ -66,7 +67,7 @@ def test_a_url_is_read_as_people_give_it(said: str, meant: str) -> None:
 
 @pytest.mark.parametrize("said", ["", "ftp://x", "http://", "https://ada:secret@m.example"])
 def test_what_is_no_url_is_refused(said: str) -> None:
-    with pytest.raises(MakimaConfigError):
+    with pytest.raises(UsageError):
         server_url(said)
 
 
