@@ -1,5 +1,6 @@
 """Writes docs/reference/: a page for each command from its help, makima's protocol from its types
-and the daemon's settings from the table of its keys, also as an example file; `--check` compares.
+the daemon's settings from the table of its keys, also as an example file, and the server's API from
+its endpoints; `--check` compares.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 import makima_protocol
 import makima_settings
+import server_api
 
 from tachikoma.cli.app import tree
 from tachikoma.makima.describe import example
@@ -29,6 +31,9 @@ def main() -> int:
         ),
         REFERENCE / "makima-daemon.md": makima_settings.page(
             "Generated from the program's own table by `make docs`."
+        ),
+        REFERENCE / "makima-server.md": server_api.page(
+            "Generated from the program's own types by `make docs`."
         ),
         ROOT / "makima-daemon.toml.example": example(),
     }

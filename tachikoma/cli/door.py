@@ -41,8 +41,15 @@ class Door:
         """Tell whether a person sits at both ends and wants words."""
         return self.terminal.stdin_tty and self.terminal.out_tty and not self.screen.as_json
 
-    def run(self, work: Callable[[Runtime], Awaitable[T]], *, settled: bool = True) -> T:
-        """Run ``work`` to its end, once the settings are loaded (``settled``) as most parts need.
+    def run(
+        self,
+        work: Callable[[Runtime], Awaitable[T]],
+        *,
+        settled: bool = True,
+        loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> T:
+        """Run ``work`` to its end, once the settings are loaded (``settled``) as most parts need,
+        on a loop made by ``loop`` if that is not None.
 
         Ctrl-C, SIGTERM and a hang-up cancel it; what it holds is given back first.
 
@@ -56,7 +63,7 @@ class Door:
                 await self.runtime.load_settings()
             return await work(self.runtime)
 
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=loop) as runner:
             return runner.run(_until_ended(everything()))
 
     def warn(self) -> None:

@@ -33,7 +33,8 @@ VERBS: dict[str, str] = {
     "usage": "Show what the model calls took.",
     "credentials": "Show where the proxy's credential comes from.",
     "mcp": "Serve an agent (MCP); set clients up for it.",
-    "makima": "Run the tasks of a makima server here.",
+    "task": "Have tasks done by agents, and look at them.",
+    "makima": "Run a makima server, or the tasks of one.",
     "daemon": "Keep workers running; start and rejoin background sessions.",
     "ssh": "Let plain `ssh` find the VMs.",
     "config": "Show and change the settings.",
@@ -45,7 +46,7 @@ VERBS: dict[str, str] = {
 ALIASES = {"stop": "halt", "delete": "destroy", "ls": "list"}
 _GROUPS = (
     *("checkpoint", "image", "proxy", "egress", "config", "ports", "ssh", "mcp"),
-    *("makima", "daemon"),
+    *("makima", "daemon", "task"),
 )
 _ASKS_ONLY = ("-h", "--help", "-V", "--version")
 _MEANT_ELSEWHERE = {

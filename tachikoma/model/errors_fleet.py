@@ -15,6 +15,11 @@ The tree::
         AgentClosedError          makima.agent_closed
         WorkspaceError            makima.workspace
         TaskNotFoundError         makima.no_task
+        NotLoggedInError          makima.not_logged_in
+        KeyNameError              makima.key
+        ServerPortError           makima.port
+        RequestError              makima.request
+          ServerAwayError         makima.server_away
       SupervisorError             supervisor.failed
         SupervisorBusyError       supervisor.busy
         SessionNotFoundError      supervisor.no_session
@@ -102,6 +107,43 @@ class TaskNotFoundError(MakimaError):
     """No task, or more than one, is called so."""
 
     code = "makima.no_task"
+
+
+class NotLoggedInError(MakimaError):
+    """It is not known which makima server is meant, or there is no key for it."""
+
+    code = "makima.not_logged_in"
+
+
+class KeyNameError(MakimaError):
+    """There is no API key of that name, or there is one already."""
+
+    code = "makima.key"
+
+
+class ServerPortError(MakimaError):
+    """The makima server cannot listen where it was told to."""
+
+    code = "makima.port"
+
+
+class RequestError(MakimaError):
+    """A makima server refuses a request: ``status`` is the HTTP status, ``reason`` the stable code
+    in the answer.
+    """
+
+    code = "makima.request"
+
+    def __init__(self, message: str, *, status: int, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
+class ServerAwayError(RequestError):
+    """The makima server does not answer."""
+
+    code = "makima.server_away"
 
 
 class SupervisorError(TachikomaError):

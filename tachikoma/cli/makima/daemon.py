@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
-from tachikoma.cli.door import Door, Terminated
+from tachikoma.cli.door import Door
+from tachikoma.cli.makima.ending import quiet_end
 from tachikoma.cli.makima.fleet import fleet
 from tachikoma.cli.makima.loading import config_option, load
 from tachikoma.cli.verb import Verb
@@ -84,7 +84,7 @@ def command(door: Door, /, *, config: Path | None, **options: str | None) -> int
     check_complete(loaded)
     with _log_of(door, loaded):
         try:
-            with _quiet_end():
+            with quiet_end():
                 door.run(lambda runtime: _serve(door, runtime, loaded), settled=False)
         except TachikomaError as error:
             if loaded.settings.logging.format == "json":
@@ -115,18 +115,6 @@ def _log_of(door: Door, loaded: LoadedDaemon) -> Iterator[None]:
         secrets=secrets,
     ):
         yield
-
-
-@contextlib.contextmanager
-def _quiet_end() -> Iterator[None]:
-    """Take SIGTERM and Ctrl-C for what they are to a daemon: how it ends."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    except Terminated as ended:
-        if ended.number != signal.SIGTERM:
-            raise
 
 
 async def _serve(door: Door, runtime: Runtime, loaded: LoadedDaemon) -> None:

@@ -1,0 +1,1 @@
+"""The commands about a makima server's tasks."""
