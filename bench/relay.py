@@ -140,7 +140,7 @@ async def stage(place: Path, *, bare: bool = False) -> AsyncIterator[Stage]:
         tachikoma = str(Path(sys.executable).with_name("tachikoma"))
         argv = [tachikoma, "makima", "relay", "--port", str(port), "--db", str(place / "relay.db")]
         if bare:
-            argv = [sys.executable, "-m", "bench.relay_bare", str(port), upstream.url]
+            argv = [sys.executable, "-m", "bench.relay_bare", str(port), upstream.url, str(_BURSTS)]
         log = place / "relay.log"
         async with beside(argv, log=log, port=port, environ=environ) as pid:
             await upstream.connected()
