@@ -219,9 +219,10 @@ async def _talked(
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aiohttp.ClientSession())
         crew = Team(base, user, key, client, directory / "server.db", stack, stack.aclose)
+        daemon = await crew.daemon()
         if not task:
             task = (await crew.create())["id"]
-        daemon = await crew.daemon()
+            await daemon.spawned()
         (welcome,) = daemon.wire.of("authenticated")
         daemon.seq = welcome["lastSeq"]
         number = daemon.seq  # one line for each number
