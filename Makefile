@@ -34,16 +34,22 @@ docs: ## write the generated pages anew
 	@tools/setup python
 	$(PY) tools/reference.py
 
-FAST := not live and not live_qemu
+# Compiled once is compiled for every process that tests start; `make clean` takes it away again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Each of these tests has a directory of its own: a disk takes longer for that than most tests.
+MEMORY := $(wildcard /dev/shm)
+FAST := $(if $(MEMORY),PYTEST_DEBUG_TEMPROOT=$(MEMORY)) $(PY) -m pytest -n auto \
+	--ignore=tests/live -m 'not live and not live_qemu'
 
 test: setup ## every test, the slow ones with real virtual machines last (under 15 minutes)
-	$(PY) -m pytest -n auto -m '$(FAST)'
+	$(FAST) --hypothesis-profile=many
 	tools/side_by_side build/live.log "$(PY) -m pytest -m live_qemu" \
 		"$(PY) -m pytest -m 'live and not live_qemu'"
 
 test-fast: ## the tests that start nothing real (under 20 seconds)
 	@tools/setup python
-	$(PY) -m pytest -n auto -m '$(FAST)'
+	$(FAST)
 
 bench: setup ## measure, one line a figure; also in build/bench.json
 	@tools/setup bench

@@ -6,12 +6,14 @@ Only tests marked ``live`` or ``live_qemu`` start processes, connect sockets or 
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import ipaddress
 import os
 import pwd
 import shutil
 import site
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,9 +26,18 @@ from blockbuster import BlockBuster
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The same examples on every run, and no race with a busy machine's clock.
-hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
-hypothesis.settings.load_profile("same")
+# The same examples on every run, and no race with a busy machine's clock. Few of them, unless
+# `make test` asks for "many": most of the time of quick tests went there.
+_SAME = hypothesis.settings(derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("few", _SAME, max_examples=20)
+hypothesis.settings.register_profile("many", _SAME, max_examples=100)
+hypothesis.settings.load_profile("few")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the collector of garbage need not go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 class RealMachineError(BaseException):
@@ -177,16 +188,53 @@ def no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_home() -> Iterator[Path]:
-    """Give each test an empty home, with the XDG directories in it.
+_MODES = {"home": 0o755, "run": 0o700}
 
-    Not within ``tmp_path``: that is the test's own, and too deep for the path of a socket.
+
+class _Homes:
+    """Empty homes, each with a directory for sockets beside it.
+
+    Most tests leave theirs as it was, and the next one gets it again: making and removing
+    directories would take longer than those tests. Not within ``tmp_path``: that is the test's own,
+    and too deep for the path of a socket.
     """
-    base = Path(tempfile.mkdtemp(prefix="tk-"))
-    home, runtime = base / "home", base / "run"
-    home.mkdir()
-    runtime.mkdir(mode=0o700)
+
+    def __init__(self) -> None:
+        self._base: Path | None = None
+
+    def take(self) -> tuple[Path, Path]:
+        if self._base is None:
+            self._base = Path(tempfile.mkdtemp(prefix="tk-"))
+            for name, mode in _MODES.items():
+                (self._base / name).mkdir()
+                (self._base / name).chmod(mode)
+        return self._base / "home", self._base / "run"
+
+    def give_back(self, *, used: bool) -> None:
+        if self._base is not None and (used or not self._untouched(self._base)):
+            shutil.rmtree(self._base, ignore_errors=True)
+            self._base = None
+
+    def _untouched(self, base: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return all(
+                stat.S_IMODE((base / name).lstat().st_mode) == mode and not os.listdir(base / name)  # noqa: PTH208 - the quickest
+                for name, mode in _MODES.items()
+            )
+        return False
+
+
+@pytest.fixture(scope="session")
+def homes() -> Iterator[_Homes]:
+    kept = _Homes()
+    yield kept
+    kept.give_back(used=True)
+
+
+@pytest.fixture(autouse=True)
+def own_home(request: pytest.FixtureRequest, homes: _Homes) -> Iterator[Path]:
+    """Give each test an empty home, with the XDG directories in it."""
+    home, runtime = homes.take()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         patch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
@@ -194,4 +242,5 @@ def own_home() -> Iterator[Path]:
         patch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         yield home
-    shutil.rmtree(base, ignore_errors=True)
+    # A process that a live test started may still write there.
+    homes.give_back(used=_is_live(request))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # only a shell that completes loads it
     from click.shell_completion import CompletionItem
 
 _log = logging.getLogger(__name__)
+_NOWHERE = logging.NullHandler()
+"""One for all: whoever runs many commands in one process has no more of them."""
 _OUTPUT_GONE = 128 + signal.SIGPIPE
 _EXAMPLES = """\b
 Examples:
@@ -214,7 +216,7 @@ def _listen(*, verbose: bool) -> None:
     """Let what is logged be seen with ``--verbose`` only; what matters is said otherwise."""
     root = logging.getLogger()
     if not verbose:
-        root.addHandler(logging.NullHandler())
+        root.addHandler(_NOWHERE)
         return
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("tachikoma").setLevel(logging.DEBUG)
