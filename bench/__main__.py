@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import agent, first_byte, output, proxying, spawn, startup, streams
+from bench import agent, daemon, first_byte, output, proxying, spawn, startup, streams
 from bench.figure import Figure
 from tachikoma.model.errors import TachikomaError
 
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "proxy_added_ms proxy_rps/nginx_1k _100k _5m": proxying.figures,
     "proxy_cpu_s_per_1000_events": streams.figures,
     "daemon_output/echo daemon_output_memory_mb": output.figures,
+    "daemon_tasks/echo daemon_tasks_memory_mb": daemon.figures,
     "cold_spawn/bare_boot warm_spawn/cold_spawn warm_spawn/bare_restore"
     " provision_round_trips": spawn.figures,
 }

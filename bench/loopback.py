@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +68,11 @@ async def proxy_to(api: str, home: Path, *, vms: int = 1) -> AsyncIterator[Proxy
 
 
 @contextlib.asynccontextmanager
-async def beside(argv: Sequence[str], *, log: Path, port: int) -> AsyncIterator[int]:
-    """Run a program until the block ends; begins when it listens on ``port``."""
-    pid = detach(list(argv), log=log)
+async def beside(
+    argv: Sequence[str], *, log: Path, port: int, env: Mapping[str, str] | None = None
+) -> AsyncIterator[int]:
+    """Run a program until the block ends; begins when somebody listens on ``port``."""
+    pid = detach(list(argv), log=log, env=env)
     started = start_time(pid)
     try:
         async for _ in attempts(SystemClock(), deadline_s=_DEADLINE_S):
@@ -93,6 +95,16 @@ def resident_bytes(pid: int) -> int:
     """Give the memory that a process has in RAM."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def most_resident_bytes(pid: int) -> int:
+    """Give the most memory that a process has had in RAM since it began.
+
+    Not getrusage's: that counts what the parent had when it started it.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) * 1024
 
 
 def _record(home: Path, number: int, token: str) -> VmRecord:
