@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import agent, first_byte, output, proxying, relay, spawn, startup, streams
+from bench import agent, daemon, first_byte, output, proxying, relay, spawn, startup, streams
 from bench.figure import Figure
 from tachikoma.model.errors import TachikomaError
 
@@ -23,6 +23,7 @@ GROUPS: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "proxy_cpu_s_per_1000_events": streams.figures,
     "daemon_output/echo daemon_output_memory_mb": output.figures,
     "relay_dispatch_p99_ms relay_memory_mb relay_messages/bare": relay.figures,
+    "daemon_tasks/echo daemon_tasks_memory_mb": daemon.figures,
     "cold_spawn/bare_boot warm_spawn/cold_spawn warm_spawn/bare_restore"
     " provision_round_trips": spawn.figures,
 }

@@ -99,6 +99,16 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def most_resident_bytes(pid: int) -> int:
+    """Give the most memory that a process has had in RAM since it began.
+
+    Not getrusage's: that counts what the parent had when it started it.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) * 1024
+
+
 def _record(home: Path, number: int, token: str) -> VmRecord:
     return VmRecord(
         name=VmName(f"tachikoma-bench-{number}"),

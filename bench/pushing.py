@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from dataclasses import replace
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 import aiohttp
 
+from bench.loopback import most_resident_bytes
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.makima.book import Book
 from tachikoma.makima.commands import Command, SpawnTask
@@ -101,19 +103,16 @@ async def bare(url: str, frames: int) -> float:
         return time.monotonic() - began
 
 
-def most_memory() -> int:
-    """Not getrusage's: that counts what the parent had when it started us."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
-    return int(peak) * 1024
-
-
 async def main(words: list[str]) -> None:
     alone, (url, file, megabytes) = words[0] == "--bare", words[-3:]
     frames = int(megabytes) * 1_000_000 // FRAME_BYTES
     frames -= frames % (TASKS * FRAMES_EACH_READ)
     took = await (bare(url, frames) if alone else through_the_daemon(url, Path(file), frames))
-    told = {"seconds": took, "bytes": frames * FRAME_BYTES, "memory": most_memory()}
+    told = {
+        "seconds": took,
+        "bytes": frames * FRAME_BYTES,
+        "memory": most_resident_bytes(os.getpid()),
+    }
     print(json.dumps(told))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from tachikoma.makima.database import Database
 from tachikoma.makima.messages import Message
@@ -14,6 +16,8 @@ from tachikoma.makima.wire import encode
 
 _FRESH_BYTES = 4 * 1024 * 1024
 """So much of what was said last is kept in memory too: a link that keeps up reads no file."""
+_ROWS_AT_ONCE = 250
+"""SQLite takes 999 values with a statement, wherever it was built."""
 _LOOKED_THROUGH = 2048
 """So many messages at most are handed out at once."""
 
@@ -74,7 +78,7 @@ class Outbox:
             RuntimeError: there is no row for it to change; nothing is said.
         """
         texts = [encode(message) for message in messages]
-        sizes = [len(text.encode()) for text in texts]
+        sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
         async with self._counting() as count, self._database.transaction() as connection:
             # Numbered within the transaction: what is committed later has the higher number.
             count.rows = [
@@ -82,16 +86,13 @@ class Outbox:
                 for at, (size, text) in enumerate(zip(sizes, texts, strict=True), 1)
             ]
             self._given += len(texts)
-            inserted = connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", count.rows)
             # Handed over together: each turn of SQLite's thread costs more than the work.
-            if along:
-                await asyncio.gather(*(connection.executemany(*each) for each in along), inserted)
-            elif change is None:
-                await inserted
-            else:
-                changed, _ = await asyncio.gather(connection.execute(*change), inserted)
-                if changed.rowcount != 1:
-                    raise RuntimeError(f"nothing there to change: {change[0]}")
+            changes = [connection.execute(*change)] if change else []
+            others = [connection.executemany(*each) for each in along]
+            inserts = [connection.execute(*each) for each in _insertions(count.rows)]
+            done = await asyncio.gather(*changes, *others, *inserts)
+            if change and done[0].rowcount != 1:
+                raise RuntimeError(f"nothing there to change: {change[0]}")
             count.change = sum(sizes)
 
     @property
@@ -139,10 +140,14 @@ class Outbox:
     async def delivered(self, up_to: int) -> None:
         """Forget the messages up to ``up_to``; their space is used again."""
         async with self._counting() as count, self._database.transaction() as connection:
-            found = await connection.execute_fetchall(
-                "DELETE FROM outbox WHERE seq <= ? RETURNING size", (up_to,)
+            found, _ = await asyncio.gather(
+                connection.execute_fetchall(
+                    "SELECT COALESCE(SUM(size), 0) FROM outbox WHERE seq <= ?", (up_to,)
+                ),
+                connection.execute("DELETE FROM outbox WHERE seq <= ?", (up_to,)),
             )
-            count.change = -sum(size for (size,) in found)
+            ((size,),) = found
+            count.change = -size
         while self._fresh and self._fresh[0][0].seq <= up_to:
             self._fresh_bytes -= self._fresh.popleft()[1]
         self._shrunk.set()
@@ -179,10 +184,10 @@ class Outbox:
 
     def _of_fresh(self, after: int, most_bytes: int) -> list[Stored]:
         found: list[Stored] = []
-        for stored, size in self._fresh:
-            if stored.seq > after:
-                found.append(stored)
-                most_bytes -= size
+        first = bisect_right(self._fresh, after, key=lambda kept: kept[0].seq)
+        for stored, size in islice(self._fresh, first, None):
+            found.append(stored)
+            most_bytes -= size
             if most_bytes <= 0:
                 break
         return found
@@ -193,3 +198,13 @@ class Outbox:
                 ((size,),) = await self._database.rows("SELECT COALESCE(SUM(size), 0) FROM outbox")
                 self._bytes = size
             return self._bytes
+
+
+def _insertions(rows: Sequence[tuple[int, int, str]]) -> Iterator[tuple[str, Sequence[object]]]:
+    """Give the statements that append ``rows``, many at once: for each statement SQLite's thread
+    has to get the interpreter back from ours, which may have much to do.
+    """
+    for at in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[at : at + _ROWS_AT_ONCE]
+        places = ", ".join(["(?, ?, ?)"] * len(part))
+        yield f"INSERT INTO outbox VALUES {places}", [value for row in part for value in row]  # noqa: S608 - constant words

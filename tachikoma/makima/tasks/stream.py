@@ -29,6 +29,10 @@ _TELLING = (
 )
 """The inputs that tell best what a tool is used for, the best first."""
 _MOST_COUNT = 2**63 - 1
+_USERS = '{"type":"user",'
+"""How Claude Code begins the lines that hold what tools said: most of what it prints, and nothing
+in them is for us.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,8 @@ def read_event(line: str, *, directory: PurePosixPath | None = None) -> Event | 
 
     Paths below ``directory`` (where the agent works) are told from there.
     """
+    if line.startswith(_USERS):
+        return None
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):

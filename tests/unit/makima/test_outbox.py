@@ -53,6 +53,20 @@ async def test_messages_are_given_in_the_order_in_which_they_were_said(outbox: O
     assert outbox.said == 13
 
 
+@pytest.mark.parametrize("at_hand", [True, False])
+async def test_a_thousand_messages_said_at_once_are_each_there_in_order(
+    outbox: Outbox, database: Database, at_hand: bool
+) -> None:
+    await outbox.say(numbers(1001))
+    if not at_hand:
+        outbox = Outbox(database, newest=1011, most_bytes=PLENTY)
+    everything = stored(11, *map(str, range(1001)))
+    assert await outbox.waiting(0, most_bytes=PLENTY) == everything
+    await outbox.delivered(11 + 600)
+    assert await outbox.waiting(0, most_bytes=PLENTY) == everything[601:]
+    assert await outbox.waiting(11 + 999, most_bytes=PLENTY) == everything[1000:]
+
+
 @pytest.mark.parametrize(("most", "count"), [(1, 1), (SIZE, 1), (SIZE + 1, 2), (PLENTY, 5)])
 async def test_so_many_are_given_as_reach_the_bytes_asked_for_and_one_at_least(
     outbox: Outbox, most: int, count: int

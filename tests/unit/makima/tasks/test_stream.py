@@ -80,6 +80,14 @@ def test_an_interrupt_is_a_control_request() -> None:
 # What it says.
 
 
+def test_what_a_tool_said_tells_us_nothing_whatever_it_looks_like() -> None:
+    looks = {"type": "result", "is_error": True, "result": "no"}
+    content = [{"type": "tool_result", "content": json.dumps(looks)}]
+    told = {"type": "user", "message": {"content": content}}
+    for separators in ((",", ":"), (", ", ": ")):
+        assert read_event(json.dumps(told, separators=separators)) is None
+
+
 def test_a_session_is_known_by_its_id() -> None:
     started = event(type="system", subtype="init", session_id="s", model="m", tools=[])
     assert started == SessionStarted("s", "m")
