@@ -176,6 +176,12 @@ def _from_sqlite(
 def _held(path: Path) -> Iterator[None]:
     """Hold the lock beside ``path``, a file that says who holds it; it goes with the process."""
     lock = path.with_name(f"{path.name}.lock")
+    if path.is_dir() or (os.path.lexists(path.parent) and not path.parent.is_dir()):
+        what = f"{path} is a directory" if path.is_dir() else f"{path.parent} is no directory"
+        raise BookError(
+            f"the makima daemon's database cannot be made: {what}",
+            hint="set local_db.path to a file of its own",
+        )
     with files.translated(lock):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

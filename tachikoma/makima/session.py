@@ -146,6 +146,7 @@ class Session:
         self._directories = directories
         self._chance = chance
         self._state = _State.AWAY
+        self._put_off = False
         self._bad = 0
         self._failures = 0
         self._told = ""
@@ -154,6 +155,7 @@ class Session:
     def opened(self) -> Effects:
         """A connection is there: say who we are."""
         self._state = _State.WAITING_TO_BE_LET_IN
+        self._put_off = False
         who = self._identity
         return (
             Send(
@@ -205,6 +207,8 @@ class Session:
         before, self._state = self._state, _State.AWAY
         if before is _State.IN:
             return self._again(Failure(f"the connection was lost: {reason}", ""))
+        if self._put_off:  # it has said why, and it is a makima server
+            return self._again(Failure(reason, ""))
         return self._again(
             Failure(
                 f"{reason}, before the daemon was let in",
@@ -225,6 +229,7 @@ class Session:
     def _refused(self, error: Error) -> Effects:
         said = f"it says: {_quoted(error)}"
         if is_temporary(error.code):
+            self._put_off = True
             return (HangUp(f"the server lets no daemon in for now; {said}"),)
         return (Stop(self._refusal(said)),)
 

@@ -27,6 +27,8 @@ from tachikoma.hypervisor.qemu.images import host_architecture
 from tachikoma.proxy import pidfile
 from tests.live.image import kept_image
 
+pytest.register_assert_rewrite("tests.live.crash_findings", "tests.live.crash_rounds")
+
 _TEST_DEADLINE_S = 300
 _COMMAND_DEADLINE_S = 120
 _END_DEADLINE_S = 10

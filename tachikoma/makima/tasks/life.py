@@ -45,7 +45,7 @@ from tachikoma.makima.tasks.port import (
 from tachikoma.makima.tasks.reading import Reading
 from tachikoma.makima.tasks.stream import claude_argv, user_message
 from tachikoma.makima.tasks.telling import task_environment
-from tachikoma.model.errors import TachikomaError
+from tachikoma.model.errors import DiskFullError, TachikomaError
 from tachikoma.model.errors_fleet import AgentClosedError, PlaceLostError, WorkspaceError
 from tachikoma.model.events import Event, Notice, StepStarted
 from tachikoma.model.vm import Endpoint
@@ -53,6 +53,8 @@ from tachikoma.model.vm import Endpoint
 _log = logging.getLogger(__name__)
 _TAKE_DOWN_PAUSES_S = (1.0, 5.0, 0.0)
 _KEY_BYTES = 32
+_FULL_DISK_S = 5.0
+_LAST_WRITE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ class Life:
         self._beginning: asyncio.Task[None] | None = None
         self._ladder: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
+        self._writes: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
         self._reading = Reading(record)
 
@@ -111,6 +114,10 @@ class Life:
             for each in (self._beginning, self._ladder):
                 if each is not None:
                     await end(each)
+            if self._writes:  # whoever asked for them is gone; the book is about to be closed
+                await asyncio.wait(self._writes, timeout=_LAST_WRITE_S)
+            for each in list(self._writes):
+                await end(each)
             if self._agent is not None:
                 await self._agent.aclose()
 
@@ -457,8 +464,21 @@ class Life:
         Being cancelled does not stop it half-way.
         """
         self._record = replace(self._record, **changes)  # type: ignore[arg-type]  # by name
-        await asyncio.shield(self._write(self._record, messages))
+        write = spawn(self._write(self._record, messages), name=f"note {self._record.id}")
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        await asyncio.shield(write)
 
     async def _write(self, record: TaskRecord, messages: tuple[Message, ...]) -> None:
+        """Write when those before have been written, and when there is room on the disk: as long as
+        there is none the task stands still, and so nothing of it is lost.
+        """
         async with self._lock:  # first come, first written: it is fair
-            await self._parts.book.write(record, say=messages)
+            while True:
+                try:
+                    await self._parts.book.write(record, say=messages)
+                except DiskFullError as error:
+                    _log.warning("task %s waits: %s", record.id, worded(error))
+                    await self._parts.clock.sleep(_FULL_DISK_S)
+                else:
+                    return

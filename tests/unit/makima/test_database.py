@@ -210,7 +210,10 @@ async def test_space_that_a_backlog_took_is_given_back_at_the_next_opening(path:
 async def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = await fails(tmp_path / "file" / "daemon.db")
-    assert "file" in error.message
+    assert error.message.endswith(f"{tmp_path}/file is no directory")
+    error = await fails(tmp_path)
+    assert error.message.endswith(f"{tmp_path} is a directory")
+    assert not tmp_path.with_name(f"{tmp_path.name}.lock").exists()
 
 
 async def test_it_can_be_told_from_other_databases(path: Path) -> None:

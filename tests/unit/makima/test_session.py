@@ -163,7 +163,14 @@ def test_an_error_that_says_not_now_is_no_refusal(code: str) -> None:
     session.opened()
     (hang_up,) = session.received(encode(Error(code=code, message="Later.")))
     assert isinstance(hang_up, HangUp)
-    assert session.lost(hang_up.reason)[-1] == Reconnect(5.0)
+    assert session.lost(hang_up.reason) == (
+        Tell(
+            "warning",
+            f"{URL}: the server lets no daemon in for now; it says: Later. ({code}) "
+            "(trying again in 5 s, attempt 1)",
+        ),
+        Reconnect(5.0),
+    )
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -473,3 +473,57 @@ async def test_what_was_left_to_tidy_up_is_done_by_the_next_daemon(world: World)
     await world.book.write(over)
     await (await again(world)).run()
     assert await world.told() == ["action True it is done", "running > done", "complete True None"]
+
+
+# A disk that is full
+
+
+async def most_pages(book: Book, count: int | None) -> None:
+    """Let the book's file have so many pages and no more; None: no more than it has."""
+    writing = book._database._writing
+    if count is None:
+        ((count,),) = await book._database.rows("PRAGMA page_count")
+    await writing.execute(f"PRAGMA max_page_count = {count}")
+
+
+async def test_a_task_waits_while_the_disk_is_full_and_loses_no_line(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = world.place.agents[TASK] = MemoryAgent(silent)
+    life = await world.life()
+    living = spawn(life.run(), name="life")
+    await world.agent()
+    await world.until(life, TaskStatus.RUNNING)
+    agent.print("before")
+    await until(lambda: len(world.kept) == 1)
+    await most_pages(world.book, None)
+    long = [str(number) * 200_000 for number in range(4)]
+    agent.print(*long)
+    await until(lambda: "waits: no space is left" in caplog.text)
+    await most_pages(world.book, 1_000_000)
+    agent.print(*answer("done"))
+    await living
+    outputs = [each.output for each in await world.said() if each.type == "taskOutput"]
+    assert outputs[:5] == ["before", *long]
+    assert (await world.told())[-2:] == ["running > done", "complete True None"]
+
+
+async def test_a_daemon_ends_while_the_disk_is_full_and_the_next_one_reads_it_all(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = world.place.agents[TASK] = MemoryAgent(silent)
+    life = await world.life()
+    living = spawn(life.run(), name="life")
+    await world.agent()
+    await world.until(life, TaskStatus.RUNNING)
+    await most_pages(world.book, None)
+    long = "x" * 1_000_000
+    agent.print(long)
+    await until(lambda: "waits: no space is left" in caplog.text)
+    await end(living)
+    await most_pages(world.book, 1_000_000)
+    agent.print(*answer("done"))
+    await (await again(world)).run()
+    outputs = [each.output for each in await world.said() if each.type == "taskOutput"]
+    assert outputs[0] == long
+    assert (await world.told())[-1] == "complete True None"
