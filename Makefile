@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check format test test-fast bench soak streams requirements docs clean
+.PHONY: help setup run check format test test-fast bench soak crashes streams requirements docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -50,6 +50,9 @@ bench: setup ## measure, one line a figure; also in build/bench.json
 
 soak: setup ## 30 new VMs in a row, each with a turn of Claude Code (SOAK_ROUNDS=n for n; minutes)
 	$(PY) -m pytest tests/soak/spawns.py
+
+crashes: setup ## the makima daemon and all it needs, killed at random (CRASH_ROUNDS=n; a quarter hour)
+	$(PY) -m pytest tests/soak/crashes.py
 
 streams: setup ## a thousand event streams through one proxy, which is killed in the end (a minute)
 	$(PY) -m bench.streams

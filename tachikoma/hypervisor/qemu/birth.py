@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 PORT = "org.tachikoma.birth"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 READY = "/run/tachikoma/ready"
+ARP_NOTIFY = "/proc/sys/net/ipv4/conf/eth0/arp_notify"
 BOOT_ID = "/run/tachikoma/boot-id"
 SERVICES = ["systemd-logind.service", "dbus.service", "dbus.socket"]
 JOURNALS = "/run/log/journal"
@@ -251,7 +252,11 @@ def stir(seed: bytes) -> None:
 
 
 def set_address(mac: str) -> None:
-    """Give the network card its address."""
+    """Give the network card its address, and have the kernel say so on the network: QEMU has heard
+    the old one if anything was sent since the machine woke up, never forgets it, and would go on
+    sending there.
+    """
+    put(ARP_NOTIFY, "1\n", 0o644)
     address = struct.pack("16sH6s8x", b"eth0", ARPHRD_ETHER, bytes.fromhex(mac.replace(":", "")))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCSIFHWADDR, address)
