@@ -227,6 +227,7 @@ class Connection:
 
     async def _settle(self) -> None:
         """Forget what has been answered."""
+        full = False
         while True:
             await self._acknowledged.wait()
             self._acknowledged.clear()
@@ -236,11 +237,14 @@ class Connection:
             try:
                 await self._book.delivered(delivered)
             except DiskFullError as error:
-                _log.warning("%s; %s", error.message, error.hint)
+                if not full:
+                    _log.warning("%s; %s", error.message, error.hint)
+                full = True
                 await self._clock.sleep(_FULL_DISK_S)
                 self._acknowledged.set()
             else:
                 self._settled = delivered
+                full = False
             # A turn of the disk each so many answers, not each.
             await self._clock.sleep(_SETTLE_S)
 

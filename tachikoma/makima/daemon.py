@@ -68,8 +68,9 @@ class Tools:
 class Daemon:
     """Connects to the server and lives the lives of its tasks.
 
-    If starting fails (another daemon has the book, the server refuses), nothing was begun. On
-    stop, agents at work go on: the next daemon finds them, with all that they printed.
+    If starting fails because another daemon has the book, nothing was begun. What an earlier daemon
+    left is taken up whether the server is there or not. On stop, agents at work go on: the next
+    daemon finds them, with all that they printed.
     """
 
     def __init__(self, settings: DaemonSettings, tools: Tools) -> None:

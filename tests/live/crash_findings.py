@@ -19,6 +19,9 @@ _LEGAL = (
     ["initializing", "failed"],
     ["initializing", "running", "failed"],
     ["initializing", "running", "done"],
+    ["interrupted"],
+    ["initializing", "interrupted"],
+    ["initializing", "running", "interrupted"],
 )
 _QUIET_S = 0.7
 _GONE_S = 15.0
@@ -72,8 +75,7 @@ def _why(one: Round, job: Job) -> object:
 
 
 def _word(one: Round, job: Job) -> str:
-    (complete,) = one.of(job, "taskComplete")
-    how = "done" if complete["success"] else "failed"
+    how = one.of(job, "taskStatusChange")[-1]["newStatus"]
     results = one.of(job, "completionActionResult")
     action = "" if not results else " ok" if results[-1]["success"] else " refused"
     return f"{how} ({job.action}{action})"
@@ -103,6 +105,8 @@ def _output(one: Round, job: Job, *, good: bool) -> None:
         assert got == expected, f"{job.short}: {_first_difference(got, expected)}"
     else:
         got = "".join(_pieces(one, job))
+        if "control_response" in got:  # it was interrupted, and says so where it was
+            got = got[: got.index('{"type": "control_response"')]
         assert expected.startswith(got.removesuffix("\n")), _first_difference(got, expected)
 
 

@@ -13,16 +13,18 @@ CONFLICTED = "code"
 
 
 class Victim(StrEnum):
-    """What is killed, or cut."""
+    """What is killed, cut, or (a task) interrupted by its server."""
 
     DAEMON = "daemon"
     AGENT = "agent"
     HOLDER = "holder"
+    CONVERSATION = "conversation"
     VM = "vm"
     SERVER = "server"
+    TASK = "task"
 
 
-HARMLESS = frozenset({Victim.DAEMON, Victim.SERVER})
+HARMLESS = frozenset({Victim.DAEMON, Victim.CONVERSATION, Victim.SERVER})
 """A task that only meets these succeeds, whenever they come."""
 
 
@@ -119,8 +121,9 @@ def _job(dice: random.Random, number: int, *, vm: bool) -> Job:
 
 
 def _blow(dice: random.Random, jobs: int, *, vm: bool) -> Blow:
-    victims = [Victim.DAEMON, Victim.DAEMON, Victim.DAEMON, Victim.SERVER, Victim.AGENT]
-    victims += [Victim.VM, Victim.VM] if vm else [Victim.AGENT, Victim.HOLDER]
+    victims = [*[Victim.DAEMON] * 4, *[Victim.CONVERSATION] * 2, Victim.SERVER, Victim.SERVER]
+    victims += [Victim.AGENT, Victim.TASK]
+    victims += [Victim.VM] if vm else [Victim.AGENT, Victim.HOLDER]
     moment = dice.choice(list(Moment))
     longest = {
         Moment.ORDERED: 12.0 if vm else 0.6,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tachikoma.host.clock import SystemClock
 from tachikoma.host.tasks import end, spawn
-from tachikoma.makima.commands import SpawnTask
+from tachikoma.makima.commands import InterruptTask, SpawnTask
 from tachikoma.makima.tasks.stream import user_message
 from tests.conftest import ROOT
 from tests.doubles.makima_server import Daemon, Frame, MakimaServer, Manners
@@ -238,7 +238,9 @@ class Round:
             await SystemClock().sleep(AGAIN_S)
         self.hits.append(blow)
 
-    async def hit(self, victim: Victim, job: Job) -> bool:
+    async def hit(  # noqa: PLR0911 - one for each kind of victim
+        self, victim: Victim, job: Job
+    ) -> bool:
         """Kill it if it is there, and tell whether it was."""
         match victim:
             case Victim.DAEMON:
@@ -249,6 +251,10 @@ class Round:
                 if there:
                     self.server.daemons[-1].cut()
                 return there
+            case Victim.TASK:
+                return await self.interrupt(job)
+            case Victim.CONVERSATION:
+                return killed(self.conversations(job))
             case Victim.VM:
                 return killed(self.processes("qemu-system"))
             case _ if self.scenario.vm:
@@ -273,6 +279,25 @@ class Round:
             await asyncio.to_thread(self.process.wait, STOPPED_S)
             await SystemClock().sleep(self.scenario.pause_s)
             self.start()
+
+    async def interrupt(self, job: Job) -> bool:
+        if not self.known(job) or self.server.daemons[-1].over:
+            return False
+        with contextlib.suppress(ConnectionError):
+            graceful = job.task.int % 2 == 0
+            await self.server.daemons[-1].send(InterruptTask(task_id=job.task, graceful=graceful))
+        return True
+
+    def conversations(self, job: Job) -> list[int]:
+        """Give the daemon's children that speak with the holder of a task's agent."""
+        assert self.process is not None
+        found = []
+        for pid in self.processes(str(job.task)):
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == self.process.pid:
+                    found.append(pid)
+        return found
 
     def kill_on_host(self, job: Job, victim: Victim) -> bool:
         file = self.database.parent / "agents" / str(job.task) / "agent"

@@ -474,11 +474,16 @@ class Life:
         there is none the task stands still, and so nothing of it is lost.
         """
         async with self._lock:  # first come, first written: it is fair
+            waits = False
             while True:
                 try:
                     await self._parts.book.write(record, say=messages)
                 except DiskFullError as error:
-                    _log.warning("task %s waits: %s", record.id, worded(error))
+                    if not waits:
+                        _log.warning("task %s waits: %s", record.id, worded(error))
+                    waits = True
                     await self._parts.clock.sleep(_FULL_DISK_S)
                 else:
-                    return
+                    break
+        if waits:
+            _log.info("task %s goes on: there is room on the disk again", record.id)

@@ -175,7 +175,10 @@ def apart(place: Place, launch: Request, tell: int, lock: int) -> NoReturn:
         with contextlib.suppress(OSError, AttributeError):
             libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         agent, stdin, said = born(place, launch)
-        os.write(tell, json.dumps(said).encode())
+        if said:
+            place.drop("agent")
+        with contextlib.suppress(BrokenPipeError):  # who started us was killed: nobody needs him
+            os.write(tell, json.dumps(said).encode())
         for each in (tell, lock):
             os.close(each)
         if not said:

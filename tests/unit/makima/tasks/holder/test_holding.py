@@ -3,15 +3,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tachikoma.host.clock import SystemClock, attempts
+from tachikoma.host.tasks import spawn
 from tachikoma.makima.record import Position
 from tachikoma.makima.tasks.holder.holding import MOST_UNREAD
 from tachikoma.makima.tasks.port import AgentSignal, AgentState
+from tachikoma.model.errors_fleet import AgentMissingError
 from tests.unit.makima.tasks.stage import SOON_S, Stage, lives, on_stage, read_all
+from tests.waiting import until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
 
@@ -161,6 +165,35 @@ async def test_a_holder_that_is_killed_leaves_an_agent_that_can_be_found(stage: 
     lines, last = await read_all(agent)
     assert (len(lines), last.exit_status) == (1, None)
     assert await agent.state() == AgentState(started=True, alive=False)
+    await agent.aclose()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.004, 0.008, 0.012, 0.016, 0.024])
+async def test_who_is_killed_while_it_starts_an_agent_leaves_one_that_hears_and_is_held(
+    stage: Stage, after_s: float
+) -> None:
+    agent = stage.agent()
+    starting = spawn(agent.start(stage.launch("print(input())", first=b"hello\n")), name="start")
+    await until((stage.place / "lock").exists, deadline_s=SOON_S)
+    await SystemClock().sleep(after_s)
+    for pid in stage.conversations():
+        os.kill(pid, signal.SIGKILL)
+    await starting
+    lines, last = await read_all(agent)
+    assert ([line.text for line in lines], last.exit_status) == (["hello"], 0)
+    await agent.aclose()
+
+
+async def test_a_start_that_fails_after_who_asked_was_killed_fails_again(stage: Stage) -> None:
+    agent = stage.agent()
+    launch = replace(stage.launch(""), argv=["/gone/claude"])
+    starting = spawn(agent.start(launch), name="start")
+    await until((stage.place / "lock").exists, deadline_s=SOON_S)
+    for pid in stage.conversations():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(AgentMissingError):
+        await starting
+    assert not stage.place.exists()
     await agent.aclose()
 
 
