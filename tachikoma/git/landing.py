@@ -61,6 +61,21 @@ async def land(
             tree.put_back_index()
 
 
+async def finish(target: Repository, worktree: Path | None, *, commit: str) -> None:
+    """Do what is left of a ``land`` that was killed after its branch was at ``commit``: the files
+    are there, the index may be the old one, and is locked. Does nothing to any other.
+    """
+    if worktree is None:
+        return
+    async with opened_at(target.git_dir, worktree, _admin(target, worktree)) as tree:
+        if tree.read(_LOCK) != _OURS:
+            return
+        await tree.git(["read-tree", "--reset", commit])
+        await tree.git(["update-index", "-q", "--refresh"], accepted=(0, 1))
+        tree.put_back_index()
+        tree.remove(_LOCK)
+
+
 def _admin(target: Repository, worktree: Path) -> Admin:
     own = worktrees.git_dir_of(worktree)
     return () if own is None or own == target.git_dir else ("worktrees", own.name)

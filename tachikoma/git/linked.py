@@ -9,6 +9,7 @@ git directory, and what is to be seen by the guest is put back without following
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,12 @@ class Linked:
     def put_back_index(self) -> None:
         """Let the worktree have the index as git left it here."""
         with files.translated(self._index):
-            inside.write(self.repository, (*self._admin, "index"), self._index.read_bytes())
+            inside.write(
+                self.repository,
+                (*self._admin, "index"),
+                self._index.read_bytes(),
+                modified_ns=self._index.stat().st_mtime_ns,
+            )
 
     def remove_file(self, path: str) -> None:
         """Remove a file of the worktree. Does nothing if it is not there."""
@@ -221,9 +227,13 @@ async def opened_at(repository: Path, worktree: Path, admin: Admin) -> AsyncIter
     """Hold a worktree open whose own directory is at ``admin`` below the common ``repository``."""
     place = repository.joinpath(*admin)
     async with private_git_dir(repository, place, worktree) as private:
+        # A copy is as old as what it is of: git looks closer at files that may have changed in the
+        # second in which the index was written, and only at those.
+        when = inside.modified_ns(repository, (*admin, "index"))
         index = inside.read(repository, (*admin, "index"), most=_LARGEST_INDEX)
         if index is not None:
             (private.path / "index").write_bytes(index)
+            os.utime(private.path / "index", ns=(when, when))
         yield Linked(repository=repository, worktree=worktree, admin=admin, private=private)
 
 

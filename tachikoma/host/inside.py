@@ -70,14 +70,26 @@ def read(root: Path, parts: Parts, *, most: int) -> bytes | None:
         return file.read(most)
 
 
-def write(root: Path, parts: Parts, data: bytes, *, mode: int = 0o644) -> None:
-    """Put a file there, whole or not at all. What stood there is replaced, also a link.
+def modified_ns(root: Path, parts: Parts) -> int:
+    """Say when what is there was changed last, in nanoseconds; 0 if there is nothing."""
+    try:
+        with directory(root, parts[:-1]) as above:
+            return os.stat(parts[-1], dir_fd=above, follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def write(
+    root: Path, parts: Parts, data: bytes, *, mode: int = 0o644, modified_ns: int | None = None
+) -> None:
+    """Put a file there, whole or not at all. What stood there is replaced, also a link. It counts
+    as changed at ``modified_ns``; now, if that is None.
 
     Raises:
         HostError: it cannot be written.
     """
     with files.translated(root.joinpath(*parts)), directory(root, parts[:-1]) as above:
-        _replace(above, parts[-1], [data], mode)
+        _replace(above, parts[-1], [data], mode, modified_ns)
 
 
 def create(root: Path, parts: Parts, data: bytes) -> None:
@@ -175,7 +187,13 @@ def _copy_file(source: Path, target: Path, parts: Parts) -> None:
         _replace(above, parts[-1], iter(lambda: file.read(_BLOCK), b""), mode)
 
 
-def _replace(above: int, name: str, blocks: Sequence[bytes] | Iterator[bytes], mode: int) -> None:
+def _replace(
+    above: int,
+    name: str,
+    blocks: Sequence[bytes] | Iterator[bytes],
+    mode: int,
+    modified_ns: int | None = None,
+) -> None:
     temporary = _temporary(name)
     opened = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_TRICKS, mode, dir_fd=above
@@ -186,6 +204,8 @@ def _replace(above: int, name: str, blocks: Sequence[bytes] | Iterator[bytes], m
                 file.write(block)
             file.flush()
             os.fchmod(file.fileno(), mode)
+            if modified_ns is not None:
+                os.utime(file.fileno(), ns=(modified_ns, modified_ns))
         os.replace(temporary, name, src_dir_fd=above, dst_dir_fd=above)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -11,18 +11,19 @@ from pathlib import Path
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.makima.book import BookReader
 from tachikoma.makima.record import TaskRecord
-from tests.live.crash_plans import CONFLICTED, Job
+from tests.live.crash_plans import CONFLICTED, Job, Victim
 from tests.live.crash_rounds import Round
 
-_LEGAL = (
-    ["failed"],
-    ["initializing", "failed"],
-    ["initializing", "running", "failed"],
-    ["initializing", "running", "done"],
-    ["interrupted"],
-    ["initializing", "interrupted"],
-    ["initializing", "running", "interrupted"],
-)
+_ENDS = {"failed", "interrupted"}
+_LEGAL = {
+    "pending": {"initializing", "paused", *_ENDS},
+    "initializing": {"running", "paused", *_ENDS},
+    "running": {"paused", "done", *_ENDS},
+    "paused": {"pending", "initializing", "running", "done", *_ENDS},
+    "done": set[str](),
+    "failed": set[str](),
+    "interrupted": set[str](),
+}
 _QUIET_S = 0.7
 _GONE_S = 15.0
 
@@ -94,8 +95,10 @@ def _statuses(one: Round, job: Job, *, good: bool) -> None:
     changes = one.of(job, "taskStatusChange")
     steps = [(f["oldStatus"], f["newStatus"]) for f in changes]
     steps = [(old, new) for old, new in steps if old != new]  # the answer to a repeated order
-    assert [new for _, new in steps] in _LEGAL, steps
+    assert all(new in _LEGAL[old] for old, new in steps), steps
     assert [old for old, _ in steps] == ["pending", *[new for _, new in steps][:-1]], steps
+    if not any(blow.victim is Victim.PAUSE for blow in one.hits):
+        assert "paused" not in dict(steps), steps
     assert (steps[-1][1] == "done") is good
 
 

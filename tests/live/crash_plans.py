@@ -13,7 +13,7 @@ CONFLICTED = "code"
 
 
 class Victim(StrEnum):
-    """What is killed, cut, or (a task) interrupted by its server."""
+    """What is killed, cut, or (a task) interrupted by its server; a pause is held and ended."""
 
     DAEMON = "daemon"
     AGENT = "agent"
@@ -22,9 +22,10 @@ class Victim(StrEnum):
     VM = "vm"
     SERVER = "server"
     TASK = "task"
+    PAUSE = "pause"
 
 
-HARMLESS = frozenset({Victim.DAEMON, Victim.CONVERSATION, Victim.SERVER})
+HARMLESS = frozenset({Victim.DAEMON, Victim.CONVERSATION, Victim.SERVER, Victim.PAUSE})
 """A task that only meets these succeeds, whenever they come."""
 
 
@@ -122,7 +123,7 @@ def _job(dice: random.Random, number: int, *, vm: bool) -> Job:
 
 def _blow(dice: random.Random, jobs: int, *, vm: bool) -> Blow:
     victims = [*[Victim.DAEMON] * 4, *[Victim.CONVERSATION] * 2, Victim.SERVER, Victim.SERVER]
-    victims += [Victim.AGENT, Victim.TASK]
+    victims += [Victim.AGENT, Victim.TASK, Victim.PAUSE]
     victims += [Victim.VM] if vm else [Victim.AGENT, Victim.HOLDER]
     moment = dice.choice(list(Moment))
     longest = {

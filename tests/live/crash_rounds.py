@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tachikoma.host.clock import SystemClock
 from tachikoma.host.tasks import end, spawn
-from tachikoma.makima.commands import InterruptTask, SpawnTask
+from tachikoma.makima.commands import Command, InterruptTask, PauseTask, ResumeTask, SpawnTask
 from tachikoma.makima.tasks.stream import user_message
 from tests.conftest import ROOT
 from tests.doubles.makima_server import Daemon, Frame, MakimaServer, Manners
@@ -42,6 +42,7 @@ LOOK_S = 1.0
 SILENT_S = 2.5
 """A task of which a connected daemon says nothing for so long is not known to it."""
 AGAIN_S = 0.03
+HELD_S = 0.4
 _OURS = "agent.py"
 
 
@@ -252,7 +253,10 @@ class Round:
                     self.server.daemons[-1].cut()
                 return there
             case Victim.TASK:
-                return await self.interrupt(job)
+                graceful = job.task.int % 2 == 0
+                return await self.tell(job, InterruptTask(task_id=job.task, graceful=graceful))
+            case Victim.PAUSE:
+                return await self.hold(job)
             case Victim.CONVERSATION:
                 return killed(self.conversations(job))
             case Victim.VM:
@@ -280,12 +284,24 @@ class Round:
             await SystemClock().sleep(self.scenario.pause_s)
             self.start()
 
-    async def interrupt(self, job: Job) -> bool:
+    async def tell(self, job: Job, command: Command) -> bool:
+        """Say something about a task that has come, if there is somebody to say it to."""
         if not self.known(job) or self.server.daemons[-1].over:
             return False
         with contextlib.suppress(ConnectionError):
-            graceful = job.task.int % 2 == 0
-            await self.server.daemons[-1].send(InterruptTask(task_id=job.task, graceful=graceful))
+            await self.server.daemons[-1].send(command)
+        return True
+
+    async def hold(self, job: Job) -> bool:
+        """Have a task stand still for a while."""
+        if not await self.tell(job, PauseTask(task_id=job.task)):
+            return False
+        paused = True
+        while paused and not self.complete(job):
+            await SystemClock().sleep(HELD_S)
+            await self.tell(job, ResumeTask(task_id=job.task))
+            await SystemClock().sleep(HELD_S)
+            paused = [f["newStatus"] for f in self.of(job, "taskStatusChange")][-1:] == ["paused"]
         return True
 
     def conversations(self, job: Job) -> list[int]:

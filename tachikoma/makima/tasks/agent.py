@@ -216,7 +216,7 @@ class HeldAgent:
             _log.info("the agent %s is reached anew: %s", self._where, why)
         raise AgentUnreachableError(
             f"the agent {self._where} cannot be reached",
-            hint="it may still be at work there; it is tried again",
+            hint="what it did so far is in the worktree of its task",
             details=why,
         )
 

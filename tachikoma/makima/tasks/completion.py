@@ -156,7 +156,9 @@ class Completion:
         old = await refs.commit_of(work.target.git_dir, f"refs/heads/{branch}")
         if not old:
             raise await self._no_branch(work.target, branch)
+        tree = await self._git.worktree_of(work.target, branch)
         if await held.contains(old, work.tip):
+            await landing.finish(work.target, tree.path if tree else None, commit=old)
             return _done(f"{branch} in {root} has all of {work.branch} already")
         merged = await held.merge(old, work.tip)
         if not merged.clean:
@@ -167,7 +169,6 @@ class Completion:
             )
         message = Commit(f"Merge {work.branch}: {work.name}", "")
         new = await held.commit(merged.tree, [old, work.tip], message, await self._identity())
-        tree = await self._git.worktree_of(work.target, branch)
         await landing.land(
             held, work.target, tree.path if tree else None, branch=branch, old=old, new=new
         )

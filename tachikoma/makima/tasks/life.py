@@ -203,8 +203,10 @@ class Life:
         place = self._place
         self._agent = await place.find(record.id, record.workspace, door=await self._door())
         if self._agent is None or not (await self._agent.state()).started:
+            vm = place.isolation is Isolation.VM
+            what = "its VM was stopped or deleted" if vm else "all that was known of it was removed"
             raise PlaceLostError(
-                "the agent is gone: its VM was stopped or deleted while the daemon was away",
+                f"the agent is gone: {what} while the daemon was away",
                 hint=f"what it did is in {record.workspace.worktree}",
             )
         # What was asked for while no daemon, or not yet this one, had hold of it.

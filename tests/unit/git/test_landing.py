@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tachikoma.git.cli import GitCli
-from tachikoma.git.landing import decode_filters, land
+from tachikoma.git.landing import decode_filters, finish, land
 from tachikoma.git.outward import Outward
 from tachikoma.git.quarantine import quarantine
 from tachikoma.host.clock import SystemClock
@@ -114,3 +114,21 @@ async def test_a_branch_that_has_moved_is_left_with_its_files(bench: Bench) -> N
     assert git(bench.user, "rev-parse", "main") == newer
     assert git(bench.user, "status", "--porcelain") == ""
     assert not (bench.user / ".git" / "index.lock").exists()
+
+
+@pytest.mark.live
+async def test_an_index_that_a_kill_left_behind_is_brought_to_the_branch(bench: Bench) -> None:
+    index, lock = bench.user / ".git" / "index", bench.user / ".git" / "index.lock"
+    target = await GitCli(clock=SystemClock(), locks=bench.base / "locks").repository(bench.user)
+    old = index.read_bytes()
+    await bench.land(bench.user)
+    index.write_bytes(old)
+    assert git(bench.user, "status", "--porcelain") != ""
+    lock.write_text("somebody else's")
+    before = fingerprint(bench.user)
+    await finish(target, bench.user, commit=bench.new)
+    assert fingerprint(bench.user) == before
+    lock.write_text("tachikoma is bringing in a commit\n")
+    await finish(target, bench.user, commit=bench.new)
+    assert git(bench.user, "status", "--porcelain") == ""
+    assert not lock.exists()

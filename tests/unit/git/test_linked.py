@@ -7,6 +7,7 @@ import pytest
 
 from tachikoma.git.linked import Head, admin_of, check_objects, commit_arguments, opened
 from tachikoma.git.port import Commit
+from tachikoma.host.clock import SystemClock
 from tachikoma.model.errors import GitError, WorktreeError
 from tests.doubles.real_git import commit, git, new_repository
 
@@ -160,3 +161,18 @@ async def test_changes_of_tracked_files_are_found_staged_or_not(repo: Path, tree
     git(tree, "rm", "-q", "b")
     async with opened(repo, tree) as held:
         assert await held.tracked_changes(head) == ("a", "b")
+
+
+@pytest.mark.live
+async def test_a_change_in_the_second_of_a_commit_is_found_later(repo: Path, tree: Path) -> None:
+    clock, index = SystemClock(), admin(repo) / "index"
+    while True:
+        await clock.sleep(1.02 - clock.now() % 1)  # a second has just begun
+        number = int(clock.now()) % 1000
+        commit(tree, "code", f"one {number:03}\n")
+        (tree / "code").write_text(f"two {number:03}\n")
+        if int((tree / "code").stat().st_ctime) == int(index.stat().st_mtime):
+            break
+    await clock.sleep(1.02 - clock.now() % 1)
+    async with opened(repo, tree) as held:
+        assert await held.tracked_changes(git(tree, "rev-parse", "HEAD")) == ("code",)

@@ -101,3 +101,11 @@ def test_a_copy_does_not_follow_a_link_of_the_target(
     os.mkfifo(root / "pipe")
     with pytest.raises(HostError, match="no file"):
         inside.copy(root, target, ("pipe",))
+
+
+def test_a_file_is_as_old_as_it_is_told_to_be(root: Path) -> None:
+    inside.write(root, ("dated",), b"x", modified_ns=5_000_000_001)
+    assert inside.modified_ns(root, ("dated",)) == 5_000_000_001
+    inside.write(root, ("dated",), b"y")
+    assert inside.modified_ns(root, ("dated",)) > 5_000_000_001
+    assert inside.modified_ns(root, ("gone",)) == 0

@@ -129,6 +129,21 @@ async def test_a_branch_that_is_checked_out_is_merged_into_with_its_files(
     assert git(user, "fsck") == ""
 
 
+async def test_a_merge_that_was_killed_before_the_index_was_put_back_is_finished(
+    bench: Bench, user: Path
+) -> None:
+    made = await bench.prepare()
+    work(made, "new", "x")
+    index = user / ".git" / "index"
+    old = index.read_bytes()
+    assert (await act(bench, "merge", made, user)).success
+    index.write_bytes(old)
+    (user / ".git" / "index.lock").write_text("tachikoma is bringing in a commit\n")
+    assert (await act(bench, "merge", made, user)).success
+    assert git(user, "status", "--porcelain") == ""
+    commit(user, "his", "x")
+
+
 async def test_a_branch_that_is_not_checked_out_moves_alone(bench: Bench, user: Path) -> None:
     git(user, "branch", "release")
     made = await bench.prepare()
