@@ -22,7 +22,7 @@ def host(own_home: Path) -> Host:
     return Host(own_home, dict(os.environ))
 
 
-@pytest.mark.parametrize("seed", [18, 26, 90, 201, 356, 375])
+@pytest.mark.parametrize("seed", [126, 141, 220, 394, 399, 817])
 async def test_whatever_is_killed_every_task_ends_once_and_nothing_is_lost(
     host: Host, seed: int
 ) -> None:

@@ -27,7 +27,7 @@ from tachikoma.makima.tasks.memory import (
 from tachikoma.makima.tasks.port import ActionOutcome, AgentSignal
 from tachikoma.model.errors import GitError
 from tachikoma.model.errors_fleet import AgentClosedError, WorkspaceError
-from tests.unit.makima.tasks.life_world import TASK, World, silent
+from tests.unit.makima.tasks.world import TASK, World
 from tests.waiting import until
 
 _WAIT_S = 5.0
@@ -46,6 +46,11 @@ ENDED_WELL = [
     "running > done",
     "complete True None",
 ]
+
+
+def silent(text: str) -> list[str]:
+    del text
+    return []
 
 
 async def test_a_task_goes_from_its_order_to_its_completion(world: World) -> None:

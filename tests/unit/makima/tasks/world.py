@@ -1,4 +1,4 @@
-"""The surroundings of a task's life, in memory, with a real book."""
+"""A daemon's surroundings in memory, in which one task lives."""
 
 from __future__ import annotations
 
@@ -104,8 +104,3 @@ def short(message: Message) -> str:
             return f"action {fields['success']} {fields['message']}"
         case kind:
             return str(kind)
-
-
-def silent(text: str) -> list[str]:
-    del text
-    return []
