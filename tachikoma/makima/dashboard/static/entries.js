@@ -76,7 +76,10 @@ function updateTool(node, entry) {
   setAttr(node, "data-ran", word);
   setText(state, { running: "…", failed: "failed", done: "" }[word]);
   setAttr(state, "aria-label", word === "running" ? "no result yet" : null);
-  if (entry.isError && !details.open) details.open = true;
+  if (entry.isError && !details.open) {
+    details.open = true;
+    if (details.children.length === 1) details.append(toolBody(entry));
+  }
   if (details.children.length > 1) details.lastChild.replaceWith(toolBody(entry));
 }
 

@@ -6,7 +6,7 @@ import { name } from "./format.js";
 import { ended } from "./order.js";
 
 export const ACTIONS = [
-  { value: "none", label: "Nothing: its branch stays where it worked" },
+  { value: "none", label: "Leave it on its branch" },
   { value: "branch", label: "Push its branch" },
   { value: "merge", label: "Merge it into a branch" },
   { value: "pr", label: "Open a pull request" },

@@ -35,6 +35,11 @@ export function showOutput(app, id, onEntries) {
       h("button", { type: "button", class: "quiet", on: { click: () => fold(false) } }, "Fold"), toggle),
     h("div", { class: "frame" }, scroll, latest));
 
+  // What is folded open, or wraps anew, must not push the end out of sight.
+  const sized = new ResizeObserver(() => toEnd());
+  sized.observe(list);
+  sized.observe(scroll);
+
   const pane = new Window((query) => get(`/tasks/${id}/output?${new URLSearchParams(query)}`));
   const flush = eachFrame(takeWaiting);
 
@@ -215,6 +220,6 @@ export function showOutput(app, id, onEntries) {
     ],
     /** The task goes on after its end was heard. */
     again: () => { if (pane.ended && pane.atEnd && !busy) { pane.ended = false; listen(); tell(); } },
-    close: () => { closed = true; live?.close(); },
+    close: () => { closed = true; sized.disconnect(); live?.close(); },
   };
 }

@@ -16,8 +16,8 @@ const COLUMNS = [
   { title: "Verdict", of: (each) => each.verdict, status: true },
   { title: "Why", of: (each) => name(each.why, 200) },
   { title: "Tokens", of: (each) => (each.tokens ? count(each.tokens) : ""), right: true },
-  { title: "Sent", of: (each) => bytes(each.sent), right: true },
-  { title: "Took", of: (each) => (each.durationS < 60 ? `${each.durationS.toFixed(1)}s` : duration(each.durationS * 1000)), right: true },
+  { title: "Sent", extra: true, of: (each) => bytes(each.sent), right: true },
+  { title: "Took", extra: true, of: (each) => (each.durationS < 60 ? `${each.durationS.toFixed(1)}s` : duration(each.durationS * 1000)), right: true },
 ];
 
 export function showProxy(main, app) {
@@ -45,13 +45,12 @@ export function showProxy(main, app) {
     }
     if (key !== "some") return;
     const now = app.store.now();
-    reconcile(shown.table.body, items, (each) => each.id, () => h("tr", {}, COLUMNS.map((column) => h("td", { class: [column.right && "right", column.wide && "wide"].filter(Boolean).join(" ") || null, "data-title": column.title }, h("span", { class: column.status ? "status" : null })))),
+    reconcile(shown.table.body, items, (each) => each.id, () => h("tr", {}, COLUMNS.map((column) => h("td", { class: [column.right && "right", column.wide && "wide", column.extra && "extra"].filter(Boolean).join(" ") || null, "data-title": column.title }, h("span", { class: column.status ? "status" : null })))),
       (row, each) => {
         setAttr(row, "data-verdict", each.verdict);
         COLUMNS.forEach((column, at) => {
           const cell = row.children[at].firstChild;
           setText(cell, column.of(each, now));
-          row.children[at].hidden = false;
           if (column.status) setAttr(cell, "data-status", VERDICTS[each.verdict] ?? "away");
         });
       });

@@ -28,15 +28,15 @@ export function showTree(main, app) {
 
   function make({ task }) {
     return h("div", { class: "row", role: "treeitem", "data-id": task.id, on: { focus: () => { focused = task.id; update(); }, click: (event) => open(event, task) } },
-      h("span", { class: "twist", "aria-hidden": "true" }),
       h("span", { class: "status" }),
-      h("a", { class: "name", href: `/tasks/${task.id}`, tabindex: "-1" }),
+      h("span", { class: "title" }, h("span", { class: "twist", "aria-hidden": "true" }), h("a", { class: "name", href: `/tasks/${task.id}`, tabindex: "-1" })),
       h("span", { class: "sum" }), h("span", { class: "where" }), h("span", { class: "time" }), h("span", { class: "spent" }));
   }
 
   function dress(node, row, now) {
     const { task } = row;
-    const [twist, status, title, sum, where, time, spent] = node.children;
+    const [status, cell, sum, where, time, spent] = node.children;
+    const [twist, title] = cell.children;
     setAttr(node, "aria-level", row.level);
     setAttr(node, "aria-posinset", row.at);
     setAttr(node, "aria-setsize", row.of);
