@@ -112,10 +112,24 @@ WORK = (
         is_error=True,
     ),
     text("The import is missing. See https://docs.python.org/3/library/functools.html for why."),
-    uses("t4", "Write", file_path=f"{CWD}/src/retries.py", content="import time\n\n\ndef retries(p):\n    ...\n"),
+    uses(
+        "t4",
+        "Write",
+        file_path=f"{CWD}/src/retries.py",
+        content="import time\n\n\ndef retries(p):\n    ...\n",
+    ),
     came("t4", "File created."),
-    event("system", subtype="api_retry", attempt=1, max_retries=10, error="overloaded", error_status=529),
-    uses("t5", "Bash", command="git add -A && git commit -m 'Retry with backoff' && git diff HEAD~1"),
+    event(
+        "system",
+        subtype="api_retry",
+        attempt=1,
+        max_retries=10,
+        error="overloaded",
+        error_status=529,
+    ),
+    uses(
+        "t5", "Bash", command="git add -A && git commit -m 'Retry with backoff' && git diff HEAD~1"
+    ),
     came("t5", f"[feature/retries 3f2a91c] Retry with backoff\n 2 files changed\n{GIT_DIFF}"),
     "warning: this line came from standard error",
     uses(
@@ -182,7 +196,9 @@ def machine(now: datetime) -> MemoryHost:
         asked(3, "CONNECT", "cdn.example.org:443", "", **denied),
         asked(4, "CONNECT", "tracker.example.net:443", "", **denied),
         asked(5, "CONNECT", "github.com:443", ""),
-        asked(6, "POST", "", "/v1/messages", status=529, verdict="broken", why="the answer broke off"),
+        asked(
+            6, "POST", "", "/v1/messages", status=529, verdict="broken", why="the answer broke off"
+        ),
         asked(7, "POST", "", "/v1/messages", tokens=12_800, model="claude-opus-4-8"),
     ]
     return MemoryHost(
@@ -190,7 +206,15 @@ def machine(now: datetime) -> MemoryHost:
         machines=(
             vm("tachikoma-web-shop-feature-retries", "feature/retries", "running"),
             vm("tachikoma-web-shop-fix-login", "fix/login", "stopped", usage=None),
-            vm("tachikoma-web-shop-old", "old", None, cpus=0, memory_mib=0, disk_bytes=0, usage=None),
+            vm(
+                "tachikoma-web-shop-old",
+                "old",
+                None,
+                cpus=0,
+                memory_mib=0,
+                disk_bytes=0,
+                usage=None,
+            ),
         ),
         recorded=tuple(recorded),
         proxy=HostProxy(running=True, endpoint="127.0.0.1:19280", since=now - timedelta(hours=5)),
@@ -247,7 +271,11 @@ async def _fill(made: Scene) -> None:
         action="merge",
         targetBranch="main",
     )
-    await daemon.say(TaskProgress(task_id=agent_id(agent(running)), summary="Bash: python -m pytest -q tests/test_http.py"))
+    await daemon.say(
+        TaskProgress(
+            task_id=agent_id(agent(running)), summary="Bash: python -m pytest -q tests/test_http.py"
+        )
+    )
     await daemon.prints(agent(running), *WORK)
     await daemon.prints(agent(running), "collecting tests, 3 of ", partial=True)
 
@@ -255,23 +283,54 @@ async def _fill(made: Scene) -> None:
     await daemon.prints(agent(done), START, text("All pages follow the system's scheme now."), TURN)
     await daemon.ends(agent(done))
     await daemon.say(
-        CompletionActionResult(task_id=agent_id(agent(done)), success=True, message="opened a pull request", pr_url="https://github.com/acme/web-shop/pull/41")
+        CompletionActionResult(
+            task_id=agent_id(agent(done)),
+            success=True,
+            message="opened a pull request",
+            pr_url="https://github.com/acme/web-shop/pull/41",
+        )
     )
 
     failed = await start(made, "Upgrade the payment SDK", "Upgrade it to 4.x.")
-    await daemon.prints(agent(failed), START, "npm ERR! peer dep missing", event("result", subtype="success", is_error=True, api_error_status=529, result="API Error: Repeated 529 Overloaded errors", num_turns=1))
-    await daemon.ends(agent(failed), success=False, error="API Error: Repeated 529 Overloaded errors")
+    await daemon.prints(
+        agent(failed),
+        START,
+        "npm ERR! peer dep missing",
+        event(
+            "result",
+            subtype="success",
+            is_error=True,
+            api_error_status=529,
+            result="API Error: Repeated 529 Overloaded errors",
+            num_turns=1,
+        ),
+    )
+    await daemon.ends(
+        agent(failed), success=False, error="API Error: Repeated 529 Overloaded errors"
+    )
 
     paused = await start(made, "Delete accounts on request", "GDPR: delete accounts on request.")
     await daemon.status(agent(paused), "running", "paused")
 
-    lead = await start(made, "Ship release 4.2", "Split the release into subtasks.", orchestrator=True)
-    for name, ends in (("Changelog for 4.2", True), ("Migrate the database", None), ("Translate new strings", None)):
+    lead = await start(
+        made, "Ship release 4.2", "Split the release into subtasks.", orchestrator=True
+    )
+    for name, ends in (
+        ("Changelog for 4.2", True),
+        ("Migrate the database", None),
+        ("Translate new strings", None),
+    ):
         child = await start(made, name, f"{name}.", parent=lead)
         if ends:
             await daemon.prints(agent(child), START, TURN)
             await daemon.ends(agent(child))
-    waiting = await crew.create("Write the release notes.", name="Release notes", repo=REPO, parent=lead, dependencies=[made.tasks["Migrate the database"]])
+    waiting = await crew.create(
+        "Write the release notes.",
+        name="Release notes",
+        repo=REPO,
+        parent=lead,
+        dependencies=[made.tasks["Migrate the database"]],
+    )
     made.tasks["Release notes"] = waiting["id"]
     stopped = await start(made, "Try a new cache", "Try another cache.")
     await crew.post(f"/tasks/{stopped}/interrupt")

@@ -9,6 +9,9 @@ from tachikoma.makima.dashboard.requests import denied_hosts
 from tachikoma.model.errors import TachikomaError
 
 
+_STOPPED = HostProxy(running=False, endpoint="127.0.0.1:19280", since=None)
+
+
 @dataclass
 class MemoryHost:
     """Has what it is given; ``fault`` is raised instead of an answer."""
@@ -16,7 +19,7 @@ class MemoryHost:
     hostname: str = "workshop"
     machines: tuple[HostVm, ...] = ()
     recorded: tuple[HostRequest, ...] = ()
-    proxy: HostProxy = HostProxy(running=False, endpoint="127.0.0.1:19280", since=None)
+    proxy: HostProxy = _STOPPED
     fault: TachikomaError | None = None
 
     async def vms(self) -> tuple[HostVm, ...]:

@@ -48,7 +48,7 @@ class HostProxy(Shape):
 
 
 class HostRequest(Shape):
-    """A request or tunnel of a VM, as the proxy recorded it. ``id`` grows, the latest is largest."""
+    """A request or tunnel of a VM, as the proxy recorded it. The latest has the largest ``id``."""
 
     id: int
     at: AwareDatetime

@@ -17,7 +17,7 @@ const LONGEST_LINK = 2000;
 export function plain(text) {
   let clean = text;
   if (/[\u001b\u009b\u009d]/.test(clean)) clean = clean.replace(ESCAPES, "");
-  if (clean.includes("\b")) clean = clean.replace(/[^\n\b]\u0008/g, "").replaceAll("\b", "");
+  if (clean.includes("\b")) clean = backspaced(clean);
   if (!clean.includes("\r")) return clean;
   return clean
     .split("\n")
@@ -26,6 +26,15 @@ export function plain(text) {
       return left.slice(left.lastIndexOf("\r") + 1);
     })
     .join("\n");
+}
+
+function backspaced(text) {
+  const kept = [];
+  for (const letter of text) {
+    if (letter !== "\b") kept.push(letter);
+    else if (kept.length > 0 && kept.at(-1) !== "\n") kept.pop();
+  }
+  return kept.join("");
 }
 
 /** Cut a text into what is text, what is a link, and what nobody would see and so is named. */
