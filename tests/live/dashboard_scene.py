@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from tachikoma.makima.dashboard.memory import MemoryHost
 from tachikoma.makima.dashboard.pages import dashboard
 from tachikoma.makima.dashboard.port import HostProxy, HostRequest, HostVm, VmUsage
 from tachikoma.makima.messages import CompletionActionResult, TaskProgress
+from tachikoma.makima.server.app import ServerPlan, serving
 from tests.unit.makima.server.stage import FakeDaemon, Team, team
 
 REPO = "https://github.com/acme/web-shop"
@@ -234,6 +237,15 @@ class Scene:
     def url(self, path: str) -> str:
         return f"{self.crew.base}{path}"
 
+    @asynccontextmanager
+    async def again(self) -> AsyncIterator[None]:
+        """Run the server once more at the same place, after it was stopped."""
+        crew = self.crew
+        port = int(crew.base.rpartition(":")[2])
+        plan = ServerPlan(bind="127.0.0.1", port=port, database=crew.database)
+        async with serving(plan, clock=SystemClock(), add_routes=dashboard(self.host)):
+            yield
+
 
 @asynccontextmanager
 async def scene(directory: Path) -> AsyncIterator[Scene]:
@@ -243,7 +255,19 @@ async def scene(directory: Path) -> AsyncIterator[Scene]:
         daemon = await crew.daemon(machine="m1", most=8)
         made = Scene(crew, host, daemon, {}, {})
         await _fill(made)
+        _remember_load(made)
         yield made
+
+
+def _remember_load(made: Scene) -> None:
+    """Have the daemon been busy between 22 and 2 hours ago."""
+    now = SystemClock().now()
+    rows = [
+        (str(made.daemon.id), now - 22 * 3600 + at * 300, (0, 1, 3, 5, 7, 6, 4, 2)[at // 15 % 8], 8)
+        for at in range(240)
+    ]
+    with contextlib.closing(sqlite3.connect(made.crew.database)) as database, database:
+        database.executemany("INSERT INTO load VALUES (?, ?, ?, ?)", rows)
 
 
 async def start(made: Scene, name: str, plan: str, **more: Any) -> str:

@@ -25,7 +25,7 @@ export function showOutput(app, id, onEntries) {
   const list = h("div", { class: "entries" });
   const later = h("button", { type: "button", class: "quiet", hidden: true, on: { click: () => guarded(loadLater) } }, "Load later output");
   const empty = h("p", { class: "empty" }, "Loading the output…");
-  const scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Output" }, earlier, gone, list, later, empty);
+  const scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What the agent prints" }, earlier, gone, list, later, empty);
   const state = h("span", { class: "hint", role: "status" });
   const toggle = h("button", { type: "button", class: "toggle", "aria-pressed": "true", title: "Follow the end (f)", on: { click: () => setFollow(!follow) } }, "Follow");
   const latest = h("button", { type: "button", class: "latest", hidden: true, on: { click: () => setFollow(true) } }, "↓ Latest");

@@ -38,9 +38,12 @@ export class Window {
   /** Load the latest piece. */
   async loadLast() {
     this.reset();
-    const page = await this.load({ last: AT_ONCE });
-    let chunks = page.items;
-    if (page.more) ({ chunks } = await this.#through(chunks, Infinity));
+    let page = await this.load({ last: AT_ONCE });
+    // Long lines: a page is full before its end. As many fit in a page of the latest ones.
+    for (let count = page.items.length; page.more && count > 1; count = Math.ceil(Math.min(count, page.items.length) / 2)) {
+      page = await this.load({ last: count });
+    }
+    let chunks = page.more ? await this.#through(page.items, Infinity) : page.items;
     chunks = await this.#wholeHead(chunks);
     this.dropped = page.droppedBytes;
     this.ended = page.ended;
@@ -54,9 +57,13 @@ export class Window {
   /** Load the piece before; gives {added, joined}: results that have found their calls. */
   async loadEarlier() {
     const end = this.start - 1;
-    const after = Math.max(0, end - AT_ONCE);
-    const first = await this.load({ after, limit: Math.min(AT_ONCE, end - after) });
-    let { chunks } = await this.#through(first.items, end);
+    let count = Math.min(AT_ONCE, end);
+    let first = await this.load({ after: end - count, limit: count });
+    while (count > 1 && first.items.length > 0 && first.items.length < count && first.items.at(-1).number < end) {
+      count = Math.ceil(Math.min(count, first.items.length) / 2);
+      first = await this.load({ after: end - count, limit: count });
+    }
+    let chunks = await this.#through(first.items, end);
     chunks = await this.#wholeHead(chunks.filter((each) => each.number <= end));
     if (chunks.length === 0) {
       this.oldest = this.start;
@@ -142,7 +149,7 @@ export class Window {
       all.push(...page.items);
       if (!page.more) break;
     }
-    return { chunks: all };
+    return all;
   }
 
   /** Begin with a whole line: drop a line's rest, or fetch its beginning where that is all there is. */
