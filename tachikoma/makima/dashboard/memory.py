@@ -8,7 +8,6 @@ from tachikoma.makima.dashboard.port import HostProxy, HostRequest, HostRequests
 from tachikoma.makima.dashboard.requests import denied_hosts
 from tachikoma.model.errors import TachikomaError
 
-
 _STOPPED = HostProxy(running=False, endpoint="127.0.0.1:19280", since=None)
 
 

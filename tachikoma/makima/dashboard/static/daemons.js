@@ -27,6 +27,7 @@ export function showDaemons(main, app) {
 
   async function load() {
     const wanted = hours;
+    await store.loadDaemons().catch(() => {}); // heartbeats are no events
     await Promise.all([...store.daemons.keys()].map(async (id) => {
       try {
         const found = await get(`/daemons/${id}/load?hours=${wanted}`);

@@ -17,10 +17,11 @@ from tachikoma.host.clock import SystemClock
 from tachikoma.makima.dashboard.memory import MemoryHost
 from tachikoma.makima.dashboard.pages import dashboard
 from tachikoma.makima.dashboard.port import HostProxy, HostRequest, HostVm, VmUsage
-from tachikoma.makima.messages import CompletionActionResult, TaskProgress
+from tachikoma.makima.messages import CompletionActionResult, Message, TaskProgress
 from tachikoma.makima.server.app import ServerPlan, serving
 from tests.unit.makima.server.stage import FakeDaemon, Team, team
 
+RETRY = "Retry failed requests with backoff"
 REPO = "https://github.com/acme/web-shop"
 CWD = "/work/web-shop"
 
@@ -166,7 +167,7 @@ def machine(now: datetime) -> MemoryHost:
             image="debian",
             state=state,
             created_at=now - timedelta(days=2),
-            last_used_at=now - timedelta(minutes=3),
+            last_used_at=now - timedelta(hours=3),
             **given,
         )
 
@@ -252,7 +253,7 @@ async def scene(directory: Path) -> AsyncIterator[Scene]:
     """Run it while the block runs."""
     host = machine(datetime.now(UTC))
     async with team(directory, clock=SystemClock(), add_routes=dashboard(host)) as crew:
-        daemon = await crew.daemon(machine="m1", most=8)
+        daemon = await crew.daemon(machine="m1", most=24)
         made = Scene(crew, host, daemon, {}, {})
         await _fill(made)
         _remember_load(made)
@@ -262,8 +263,9 @@ async def scene(directory: Path) -> AsyncIterator[Scene]:
 def _remember_load(made: Scene) -> None:
     """Have the daemon been busy between 22 and 2 hours ago."""
     now = SystemClock().now()
+    loads = (0, 3, 9, 15, 21, 18, 12, 6)
     rows = [
-        (str(made.daemon.id), now - 22 * 3600 + at * 300, (0, 1, 3, 5, 7, 6, 4, 2)[at // 15 % 8], 8)
+        (str(made.daemon.id), now - 22 * 3600 + at * 300, loads[at // 15 % 8], 24)
         for at in range(240)
     ]
     with contextlib.closing(sqlite3.connect(made.crew.database)) as database, database:
@@ -364,3 +366,10 @@ async def _fill(made: Scene) -> None:
 
 def agent_id(text: str) -> UUID:
     return UUID(text)
+
+
+async def answers(shop: Scene, kind: str, made: Message, *, count: int = 1) -> dict[str, Any]:
+    """Wait for a command, and let the daemon answer."""
+    frame = (await shop.daemon.wire.heard(kind, count))[-1]
+    await shop.daemon.say(made)
+    return frame

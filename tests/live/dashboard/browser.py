@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import portalocker
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright
 
 from tests.conftest import ROOT
 
@@ -141,3 +141,11 @@ async def findings(page: Page) -> list[str]:
         if each["impact"] in {"serious", "critical"}
         for node in each["nodes"][:3]
     ]
+
+
+Opened = Callable[..., AbstractAsyncContextManager[Watched]]
+
+
+def card(page: Page, name: str) -> Locator:
+    """Find the card of a task on the board."""
+    return page.locator(".card", has=page.get_by_text(name, exact=True))
