@@ -101,6 +101,7 @@ async def test_vms_are_told_with_what_they_took_since_they_were_made(
         ("git", *who, "-C", str(place), "commit", "-q", "--allow-empty", "-m", "First"),
     ):
         subprocess.run(argv, check=True, timeout=20)
+    await runtime.load_settings()
     made = await _spawned(runtime, place)
     book, now = runtime.usage_book, runtime.clock.now()
     model = "claude-opus-4-8"
