@@ -14,6 +14,7 @@ from tachikoma.runtime import Runtime
 if TYPE_CHECKING:  # each is loaded where it is made
     from tachikoma.git.cloning import Cloning
     from tachikoma.makima.daemon import Daemon, Tools
+    from tachikoma.makima.dashboard.port import HostView
     from tachikoma.makima.record import Isolation, TaskRecord
     from tachikoma.makima.settings import DaemonSettings
     from tachikoma.makima.tasks.port import Place
@@ -67,6 +68,15 @@ class FleetRuntime(Runtime):
                 "agents work on this host, not in VMs: it runs none (`tachikoma doctor` says why)"
             )
         return Isolation.WORKTREE
+
+    def machine(self) -> HostView:
+        """Give what a dashboard shows of this machine: its VMs, and the ledger of its proxy.
+
+        By the user's settings, whatever repository the command was called in.
+        """
+        from tachikoma.machine import LocalMachine
+
+        return LocalMachine(self.at(self.paths.home), hostname=platform.node())
 
     async def makima_daemon(self, settings: DaemonSettings) -> Daemon:
         """Join a daemon."""

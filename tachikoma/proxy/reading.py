@@ -58,15 +58,23 @@ async def onwards(
     Goes on in the new file when the log is rotated, after the rest of the old one.
     """
     while True:
-        if position.inode and _inode(file) not in (0, position.inode):
-            rest, _ = _from(file.with_name(f"{file.name}.1"), position)
-            lines, position = _from(file, Position())
-            lines = [*rest, *lines]
-        else:
-            lines, position = _from(file, position)
-        for request in filter(wanted.fits, _requests(lines)):
+        found, position = further(file, wanted, position)
+        for request in found:
             yield request
         await clock.sleep(_LOOKED_EACH_S)
+
+
+def further(file: Path, wanted: Wanted, position: Position) -> tuple[tuple[Request, ...], Position]:
+    """Give the requests that are wanted and were recorded after ``position``, and where the log
+    ends now. If the log was rotated meanwhile, the rest of the old file comes first.
+    """
+    if position.inode and _inode(file) not in (0, position.inode):
+        rest, _ = _from(file.with_name(f"{file.name}.1"), position)
+        lines, position = _from(file, Position())
+        lines = [*rest, *lines]
+    else:
+        lines, position = _from(file, position)
+    return tuple(filter(wanted.fits, _requests(lines))), position
 
 
 def _from(file: Path, position: Position) -> tuple[list[bytes], Position]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from tachikoma.cli.door import Door
+from tachikoma.makima.dashboard.port import HostView
 from tachikoma.makima.record import TaskRecord
 from tachikoma.makima.settings import DaemonSettings
 
@@ -23,6 +24,10 @@ class Fleet(Protocol):
 
     async def makima_daemon(self, settings: DaemonSettings) -> Runs:
         """Join a daemon."""
+        ...
+
+    def machine(self) -> HostView:
+        """Give what a dashboard shows of this machine."""
         ...
 
     async def makima_tasks(self, database: Path) -> list[TaskRecord]:

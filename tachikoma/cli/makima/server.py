@@ -11,7 +11,9 @@ import uvloop
 
 from tachikoma.cli.door import Door
 from tachikoma.cli.makima.ending import quiet_end
+from tachikoma.cli.makima.fleet import fleet
 from tachikoma.cli.verb import Verb
+from tachikoma.makima.dashboard.pages import dashboard
 from tachikoma.makima.log_output import logging_to
 from tachikoma.makima.server.app import ServerPlan, serve
 from tachikoma.makima.server.fleet import GRACE_S
@@ -47,6 +49,11 @@ db_option = click.option(
     help="How long a daemon may be away before its tasks are given up (120).",
 )
 @click.option(
+    "--show-machine",
+    is_flag=True,
+    help="Show this machine's VMs and its proxy's requests on the dashboard.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["pretty", "json"]),
     default="pretty",
@@ -61,13 +68,15 @@ def command(  # noqa: PLR0913 - click's options
     db: Path | None,
     public_url: str,
     grace: int,
+    show_machine: bool,
     log_format: str,
 ) -> int:
     """Be a makima server until SIGTERM or Ctrl-C: daemons connect to it, people and orchestrators
     have tasks done by it.
 
-    Everything is in one file. `tachikoma makima keys create` makes keys for people and daemons. It
-    speaks HTTP: for other machines put a proxy with TLS before it.
+    Its dashboard is at the same address. Everything is in one file. `tachikoma makima keys create`
+    makes keys for people and daemons. It speaks HTTP: for other machines put a proxy with TLS
+    before it.
     """
     plan = ServerPlan(
         bind=bind,
@@ -84,7 +93,8 @@ def command(  # noqa: PLR0913 - click's options
             _log.warning("keys cross the network as they are: put a proxy with TLS before it")
 
         async def work(runtime: Runtime) -> None:
-            await serve(plan, clock=runtime.clock, announce=_announce)
+            pages = dashboard(fleet(door).machine() if show_machine else None)
+            await serve(plan, clock=runtime.clock, announce=_announce, add_routes=pages)
 
         door.run(work, settled=False, loop=uvloop.new_event_loop)
     if door.screen.as_json:
@@ -100,7 +110,11 @@ def database_of(runtime: Runtime, given: Path | None) -> Path:
 
 
 def _announce(endpoint: Endpoint) -> None:
-    _log.info("daemons connect to ws://%s/ws/daemon; the API is at http://%s", endpoint, endpoint)
+    _log.info(
+        "daemons connect to ws://%s/ws/daemon; the dashboard and the API are at http://%s",
+        endpoint,
+        endpoint,
+    )
 
 
 def _is_loopback(address: str) -> bool:

@@ -175,7 +175,7 @@ async def _stay(door: Door, runtime: Runtime, team: Team, *, quiet: bool) -> Non
     await _keys(runtime, team)
     home = private_dir(team.database.parent)
     program = supervision.program(runtime)
-    server = ("makima", "server", f"--port={team.port}", f"--db={team.database}")
+    server = ("makima", "server", f"--port={team.port}", f"--db={team.database}", "--show-machine")
     workers = (
         Worker("server", (*program, *server), "makima up", {}),
         Worker(

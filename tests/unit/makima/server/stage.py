@@ -21,7 +21,7 @@ from tachikoma.makima.messages import (
     TaskOutput,
     TaskStatusChange,
 )
-from tachikoma.makima.server.app import ServerPlan, serving
+from tachikoma.makima.server.app import AddRoutes, ServerPlan, serving
 from tachikoma.makima.server.keyring import Keyring
 from tachikoma.makima.server.shapes import KeyKind
 from tachikoma.makima.server.store import keyring_at
@@ -172,7 +172,12 @@ class FakeDaemon:
 
 @asynccontextmanager
 async def team(
-    directory: Path, *, clock: Clock | None = None, grace_s: float = 120.0, beat_s: float = 15.0
+    directory: Path,
+    *,
+    clock: Clock | None = None,
+    grace_s: float = 120.0,
+    beat_s: float = 15.0,
+    add_routes: AddRoutes | None = None,
 ) -> AsyncIterator[Team]:
     """Run a server for a team."""
     database = directory / "server.db"
@@ -185,7 +190,9 @@ async def team(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         )
         server = await stack.enter_async_context(AsyncExitStack())
-        endpoint = await server.enter_async_context(serving(plan, clock=clock))
+        endpoint = await server.enter_async_context(
+            serving(plan, clock=clock, add_routes=add_routes)
+        )
         async with AsyncExitStack() as daemons:
             yield Team(f"http://{endpoint}", user, daemon, client, database, daemons, server.aclose)
 
