@@ -183,7 +183,7 @@ class Waits:
         await asyncio.Event().wait()
 
 class Joined(Runtime):
-    def makima_daemon(self, settings):
+    async def makima_daemon(self, settings):
         return Waits()
 
 def join(terminal, engine):
