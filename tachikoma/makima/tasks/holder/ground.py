@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import struct
@@ -46,6 +47,8 @@ class Place:
     def __init__(self, root: str, task: str) -> None:
         self.path = os.path.join(os.path.expanduser(root), task)
         self.task = task
+        # Two daemons of one user may have tasks of the same id, each at a place of its own.
+        self.mark = hashlib.sha256(os.fsencode(self.path)).hexdigest()
 
     def at(self, name: str) -> str:
         """Give the path of one file."""
@@ -120,7 +123,7 @@ class Place:
 
     def family(self) -> Family:
         """Give the processes of the agent."""
-        return Family(holder=self.who("holder"), agent=self.who("agent"), task=self.task)
+        return Family(holder=self.who("holder"), agent=self.who("agent"), mark=self.mark)
 
     def wake(self) -> None:
         """Make the holder look, if there is one."""

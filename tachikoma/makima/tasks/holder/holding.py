@@ -75,7 +75,7 @@ class Holding:
             for each in (bells, fifo):
                 drain(each)
         with self.place.locked():
-            Family(holder=os.getpid(), agent=None, task=self.place.task).end(STRAY_GRACE_S)
+            Family(holder=os.getpid(), agent=None, mark=self.place.mark).end(STRAY_GRACE_S)
             self.place.end(status)
 
     def reaped(self) -> int | None:
@@ -127,7 +127,7 @@ class Holding:
         unread = printed - sum(self.place.taken()[:2])
         if self.full == (unread > (MOST_UNREAD // 2 if self.full else MOST_UNREAD)):
             return
-        family = Family(holder=os.getpid(), agent=None, task=self.place.task)
+        family = Family(holder=os.getpid(), agent=None, mark=self.place.mark)
         with self.place.locked():
             self.full = not self.full
             if self.full:
@@ -227,7 +227,8 @@ def become(place: Place, launch: Request, stdin: int, go: int, fail: int) -> NoR
             os.dup2(to, number)
         for each in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD):
             signal.signal(each, signal.SIG_DFL)
-        environ = {**os.environ, **launch["env"], MARK: place.task}
+        own = {"MAKIMA_TASK_ID": place.task, MARK: place.mark}
+        environ = {**os.environ, **launch["env"], **own}
         if os.read(go, 1):
             kind = "directory"
             os.chdir(launch["directory"])

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-MARK = "MAKIMA_TASK_ID"
+MARK = "MAKIMA_HELD_BY"
 """The variable that every process of a task begins with."""
 STOP_S = 3.0
 KILL_S = 10.0
@@ -30,17 +30,17 @@ class Family:
     ``agent`` is the agent itself, None if it has ended.
     """
 
-    def __init__(self, *, holder: int | None, agent: int | None, task: str) -> None:
+    def __init__(self, *, holder: int | None, agent: int | None, mark: str) -> None:
         self.holder = holder
         self.agent = agent
-        self.task = task
+        self.mark = mark
 
     def members(self) -> Table:
         """Look who lives now; parents come before their children."""
         table = processes()
         roots = {each for each in (self.holder, self.agent) if each is not None}
         if self.holder is None or not orphans_come():
-            roots |= marked(self.task, table)
+            roots |= marked(self.mark, table)
         found = below(roots, table)
         if self.holder is not None:
             found.pop(self.holder, None)
@@ -129,12 +129,12 @@ def processes() -> Table:
     return table
 
 
-def marked(task: str, table: Table) -> set[int]:
-    """Find those whose environment began with the mark of ``task``."""
-    mark = f"{MARK}={task}".encode()
+def marked(mark: str, table: Table) -> set[int]:
+    """Find those whose environment began with ``mark``."""
+    entry = f"{MARK}={mark}".encode()
     if not orphans_come():
-        return marked_by_ps(mark, table)
-    return {pid for pid in table if mark in read(f"/proc/{pid}/environ").split(b"\0")}
+        return marked_by_ps(entry, table)
+    return {pid for pid in table if entry in read(f"/proc/{pid}/environ").split(b"\0")}
 
 
 def started(pid: int) -> str:
@@ -167,10 +167,10 @@ def processes_by_ps() -> Table:
     return {int(row[0]): (int(row[1]), row[2][:1]) for row in rows if row[2][:1] not in GONE}
 
 
-def marked_by_ps(mark: bytes, table: Table) -> set[int]:
+def marked_by_ps(entry: bytes, table: Table) -> set[int]:
     """Find the marked ones where there is no /proc; who hides its environment is not found."""
     rows = (row.split(None, 1) for row in ps("-axwwE", "-o", "pid=,command=").splitlines())
-    return {int(row[0]) for row in rows if mark in row[1].split()} & set(table)
+    return {int(row[0]) for row in rows if entry in row[1].split()} & set(table)
 
 
 def ps(*options: str) -> bytes:
