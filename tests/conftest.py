@@ -12,6 +12,7 @@ import ipaddress
 import os
 import pwd
 import shutil
+import signal
 import site
 import stat
 import sys
@@ -32,6 +33,12 @@ _SAME = hypothesis.settings(derandomize=True, deadline=None, database=None)
 hypothesis.settings.register_profile("few", _SAME, max_examples=20)
 hypothesis.settings.register_profile("many", _SAME, max_examples=100)
 hypothesis.settings.load_profile("few")
+
+
+# A shell starts what is to run in the background with SIGINT ignored, and so would be every
+# program that a test starts and then interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
