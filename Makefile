@@ -37,10 +37,11 @@ docs: ## write the generated pages anew
 # Compiled once is compiled for every process that tests start; `make clean` takes it away again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Each of these tests has a directory of its own: a disk takes longer for that than most tests.
-MEMORY := $(wildcard /dev/shm)
+# Each of these tests has a directory of its own: a disk takes longer for that than most tests. In
+# memory then, where there is plenty, and there nothing stays of what went well.
+MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 1000000 {print $$6}')
 FAST := $(if $(MEMORY),PYTEST_DEBUG_TEMPROOT=$(MEMORY)) $(PY) -m pytest -n auto \
-	--ignore=tests/live -m 'not live and not live_qemu'
+	-o tmp_path_retention_policy=failed --ignore=tests/live -m 'not live and not live_qemu'
 
 test: setup ## every test, the slow ones with real virtual machines last (under 15 minutes)
 	$(FAST) --hypothesis-profile=many
