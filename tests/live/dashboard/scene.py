@@ -23,7 +23,7 @@ from tests.unit.makima.server.stage import FakeDaemon, Team, team
 
 RETRY = "Retry failed requests with backoff"
 REPO = "https://github.com/acme/web-shop"
-CWD = "/work/web-shop"
+CWD = "/srv/web-shop"
 
 
 def event(kind: str, **more: object) -> str:

@@ -20,7 +20,7 @@ from tests.doubles.task_bench import FIRST, Bench
         ("https://me:secret@example.org/Big Repo/", "big-repo"),
         ("git@github.com:me/repo", "repo"),
         ("host:repo.git", "repo"),
-        ("/srv/work/.git", "work"),
+        ("/srv/job/.git", "job"),
         ("file:///srv/x.git", "x"),
     ],
 )

@@ -30,7 +30,7 @@ ID = UUID("550e8400-e29b-41d4-a716-446655440000")
 
 
 def event(**fields: Any) -> Any:
-    return read_event(json.dumps(fields), directory=PurePosixPath("/work/app"))
+    return read_event(json.dumps(fields), directory=PurePosixPath("/srv/app"))
 
 
 def used(name: str, **given: Any) -> Any:
@@ -98,9 +98,9 @@ def test_a_session_is_known_by_its_id() -> None:
     [
         ("Bash", {"command": "make test", "description": "Test it"}, "Bash: make test"),
         ("Bash", {"command": "\n  cd x\nmake"}, "Bash: cd x"),
-        ("Edit", {"file_path": "/work/app/src/app.py", "old_string": "a"}, "Edit src/app.py"),
+        ("Edit", {"file_path": "/srv/app/src/app.py", "old_string": "a"}, "Edit src/app.py"),
         ("Read", {"file_path": "/etc/hosts"}, "Read /etc/hosts"),
-        ("Glob", {"path": "/work/app", "pattern": "*"}, "Glob /work/app"),
+        ("Glob", {"path": "/srv/app", "pattern": "*"}, "Glob /srv/app"),
         ("Grep", {"pattern": "TODO"}, "Grep: TODO"),
         ("Task", {"prompt": "Look\nhere", "description": "Look for it"}, "Task: Look for it"),
         ("TodoWrite", {"todos": [{"content": "x"}]}, "TodoWrite"),

@@ -29,7 +29,7 @@ from tachikoma.vm.requests import (
 )
 
 TASK = UUID("550e8400-e29b-41d4-a716-446655440000")
-WORKSPACE = Workspace(Path("/repos/app.git"), Path("/work/task-1"), "makima/task-1", "abc")
+WORKSPACE = Workspace(Path("/repos/app.git"), Path("/srv/task-1"), "makima/task-1", "abc")
 NAME = VmName("tachikoma-app-makima-task-1")
 TARGET = Target(cwd=Path("/repos/app.git"), name="makima/task-1")
 
