@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 from aiohttp import web
@@ -48,6 +48,12 @@ def handed_on(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
     }
     dropped = _HOP_BY_HOP | named
     return CIMultiDict((key, value) for key, value in pairs if key.lower() not in dropped)
+
+
+def leads_out(raw_path: str) -> bool:
+    """Tell whether a path as it was sent has steps that a server may take out of ``/api/``."""
+    steps = unquote(raw_path.partition("?")[0]).replace("\\", "/").split("/")
+    return not {".", ".."}.isdisjoint(steps)
 
 
 class Door:
@@ -97,6 +103,8 @@ class Door:
         await self._rest.aclose()
 
     async def _hand_on(self, request: web.Request) -> web.StreamResponse:
+        if leads_out(request.raw_path):
+            raise web.HTTPNotFound
         try:
             body = await request.read()
             async with self._client.request(

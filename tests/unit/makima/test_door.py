@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -64,6 +65,17 @@ async def test_nothing_but_the_api_is_behind_the_door(server: str) -> None:
             url = f"http://127.0.0.1:{door.endpoint.port}{path}"
             async with client.get(url) as answer:
                 assert answer.status == 404
+
+
+@pytest.mark.parametrize("path", ["/api/../health", "/api/%2e%2e/health", "/api/x/..%2f..%5c../"])
+async def test_no_path_leads_out_of_the_api(server: str, path: str) -> None:
+    async with Door(server) as door:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.endpoint.port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 404 ")
 
 
 async def test_a_server_that_is_away_gives_502() -> None:
