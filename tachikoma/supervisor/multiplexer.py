@@ -25,6 +25,9 @@ _STATUS = re.compile(r"[0-9]{1,3}")
 _MOST = 500
 """More sessions than a person has; what a VM says is a guest's word."""
 _TMUX = "tmux -L tachikoma -u"
+# tmux built with utempter misses the end of a program that comes while it notes the end of its
+# terminal, and hears of it with the next end of any child of its own. This is such a child.
+_REAP = "run-shell true"
 _FRAME = "\x1e"
 _FIELDS = "#{session_name} #{session_created} #{pane_dead} #{session_attached} #{pane_dead_status}"
 
@@ -46,7 +49,8 @@ set-option -g mouse on \\; \
 set-option -g status-style 'bg=colour236,fg=colour250' \\; \
 set-option -g status-left ' #S ' \\; \
 set-option -g status-left-length 48 \\; \
-set-option -g status-right ' {DETACH} detaches ' \\; \
+set-option -g status-right '#(true) {DETACH} detaches ' \\; \
+set-option -g status-interval 2 \\; \
 set-option -g window-status-format '' \\; \
 set-option -g window-status-current-format '' \\; \
 new-session -d -s "$name" -x 120 -y 40 -c "$PWD" -e COLORTERM=truecolor \
@@ -55,7 +59,7 @@ bash -lc 'exec "$@"' session "$@"
 
 _LIST = f"""\
 command -v tmux >/dev/null || exit {NO_TMUX}
-{_TMUX} list-panes -a -F '{_FIELDS}' 2>/dev/null
+{_TMUX} {_REAP} \\; list-panes -a -F '{_FIELDS}' 2>/dev/null
 exit 0
 """
 
@@ -74,8 +78,8 @@ _FOLLOW = f"""\
 last=
 while shown=$({_TMUX} capture-pane -p -J -S -400 -t "=$1:" 2>/dev/null); do
     if [ "$shown" = "$last" ]; then printf '\\036\\n'; else printf '%s\\n\\036\\n' "$shown"; fi
-    [ "$shown" = "$last" ] && [ "$({_TMUX} display-message -p -t "=$1:" '#{{pane_dead}}')" = 1 ] &&
-        exit 0
+    dead=$({_TMUX} {_REAP} \\; display-message -p -t "=$1:" '#{{pane_dead}}')
+    [ "$shown" = "$last" ] && [ "$dead" = 1 ] && exit 0
     last=$shown
     sleep 1
 done

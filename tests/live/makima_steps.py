@@ -1,5 +1,5 @@
 """Does one step of a task's git side, for a test that kills it in the middle. Takes the bench's
-directory and the step's name.
+directory and the step's name, and says a word when it begins.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def workspace(bench: Bench, task: object) -> Workspace:
 async def main(base: Path, step: str) -> None:
     bench = Bench(base, made=True)
     merging = Merging(identity=bench.workspaces.identity)
+    print("begun", flush=True)  # noqa: T201
     match step:
         case "prepare":
             await bench.prepare(FIRST)
@@ -34,14 +35,13 @@ async def main(base: Path, step: str) -> None:
         case "commit":
             await merging.commit(workspace(bench, FIRST), "Merged")
         case "act":
-            outcome = await bench.completion(MemoryForge()).act(
+            await bench.completion(MemoryForge()).act(
                 "merge",
                 workspace(bench, FIRST),
                 name="Do it",
                 target_repo=base / "user",
                 target_branch=None,
             )
-            sys.stdout.write(f"{outcome}\n")
         case _:
             raise AssertionError(step)
 
