@@ -307,12 +307,14 @@ async def start(
 ) -> asyncio.subprocess.Process:
     """Start a child for a scope that ends it with ``end``; only `host` does so.
 
+    Whoever is cancelled meanwhile leaves no child, and no pipe to it.
+
     Raises:
         MissingToolError: the program does not exist.
         HostError: it cannot be started.
     """
-    try:
-        return await asyncio.create_subprocess_exec(
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
             *argv,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
@@ -322,8 +324,19 @@ async def start(
             start_new_session=True,
             limit=read_ahead,
         )
+    )
+    try:
+        return await asyncio.shield(starting)
     except OSError as error:
         raise _not_started(error, argv[0], cwd) from error
+    except asyncio.CancelledError:
+        await asyncio.shield(_end_started(starting))
+        raise
+
+
+async def _end_started(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    with contextlib.suppress(OSError):
+        await end(await starting)
 
 
 def _not_started(error: OSError, program: str, cwd: Path | None) -> HostError:
@@ -361,17 +374,19 @@ async def end(process: asyncio.subprocess.Process) -> None:
     The group outlives its leader where a child of it ignores TERM, so it is the group that is
     looked at.
     """
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, sent)
-        if await _group_ends(process.pid):
-            break
-    async for _ in attempts(SystemClock(), deadline_s=_TERM_GRACE_S):
-        if process.returncode is not None:
-            break
-    # What moved to a session of its own may keep our pipes open for ever, and wait() would wait
-    # for them; asyncio has no public way to close them.
-    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, sent)
+            if await _group_ends(process.pid):
+                break
+        async for _ in attempts(SystemClock(), deadline_s=_TERM_GRACE_S):
+            if process.returncode is not None:
+                break
+    finally:
+        # What moved to a session of its own may keep our pipes open for ever, and wait() would
+        # wait for them; asyncio has no public way to close them.
+        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_TERM_GRACE_S):
             await process.wait()

@@ -212,6 +212,21 @@ async def test_cancelling_again_while_the_child_is_ended_ends_it_all_the_same(
 
 
 @pytest.mark.live
+@pytest.mark.parametrize("steps", range(8))
+async def test_cancelling_at_any_step_of_a_start_leaves_no_child_and_no_open_pipe(
+    steps: int,
+) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    work = tasks.spawn(process.run(["sleep", "31.4"], deadline_s=60), name="run")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await tasks.end(work)
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert all("31.4" not in process.command_line(int(pid)) for pid in children)
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.live
 async def test_a_child_that_moved_to_a_session_of_its_own_does_not_hold_us_up(
     tmp_path: Path,
 ) -> None:
@@ -341,7 +356,11 @@ async def test_a_detached_process_has_its_own_session_a_private_log_and_no_input
             if len(log.read_text().splitlines()) == 4:
                 break
         assert log.read_text() == f"earlier\nout\nerr\n{pid}\n"
-        assert process.command_line(pid) == ("sleep", "100")
+        async for _ in attempts(SystemClock(), deadline_s=10):  # it has yet to become `sleep`
+            if process.command_line(pid) == ("sleep", "100"):
+                break
+        else:
+            pytest.fail(f"it is {process.command_line(pid)}")
     finally:
         process.end_process(pid, started=started)
     assert process.start_time(pid) is None

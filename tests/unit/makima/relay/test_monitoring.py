@@ -12,6 +12,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.makima.messages import TaskComplete
 from tachikoma.makima.relay.monitoring import is_loopback
 from tachikoma.model.vm import Endpoint
@@ -111,16 +112,20 @@ async def test_what_happened_to_connections_is_told(here: World) -> None:
         async with wire_daemon(relay.url) as stranger:
             await stranger.say("{")
             await stranger.over()
-        logs = (await given(relay, "/logs?limit=3"))["logs"]
-        assert len(logs) == 3
-        assert list(logs[0]) == ["timestamp", "event", "message"]
-        kinds = {each["event"] for each in (await given(relay, "/logs"))["logs"]}
+        kinds = set[str]()
+        async for _ in attempts(SystemClock(), deadline_s=10, most_s=0.05):
+            kinds = {each["event"] for each in (await given(relay, "/logs"))["logs"]}
+            if len(kinds) == 4:
+                break
         assert kinds == {
             "upstream_connected",
             "daemon_connected",
             "daemon_disconnected",
             "daemon_refused",
         }
+        logs = (await given(relay, "/logs?limit=3"))["logs"]
+        assert len(logs) == 3
+        assert list(logs[0]) == ["timestamp", "event", "message"]
 
 
 @pytest.mark.parametrize(
