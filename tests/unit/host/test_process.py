@@ -216,14 +216,14 @@ async def test_cancelling_again_while_the_child_is_ended_ends_it_all_the_same(
 async def test_cancelling_at_any_step_of_a_start_leaves_no_child_and_no_open_pipe(
     steps: int,
 ) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     work = tasks.spawn(process.run(["sleep", "31.4"], deadline_s=60), name="run")
     for _ in range(steps):
         await asyncio.sleep(0)
     await tasks.end(work)
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert all("31.4" not in process.command_line(int(pid)) for pid in children)
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert set(Path("/proc/self/fd").iterdir()) <= before
 
 
 @pytest.mark.live
