@@ -45,8 +45,7 @@ FAST := $(if $(MEMORY),PYTEST_DEBUG_TEMPROOT=$(MEMORY)) $(PY) -m pytest -n auto 
 
 test: setup ## every test, the slow ones with real virtual machines last (under 15 minutes)
 	$(FAST) --hypothesis-profile=many
-	tools/side_by_side build/live.log "$(PY) -m pytest -m live_qemu --durations=15" \
-		"$(PY) -m pytest -m 'live and not live_qemu'"
+	$(PY) -m pytest -n 2 --dist worksteal --durations=15 -m 'live or live_qemu'
 
 test-fast: ## the tests that start nothing real (under 20 seconds)
 	@tools/setup python
@@ -56,8 +55,8 @@ bench: setup ## measure, one line a figure; also in build/bench.json
 	@tools/setup bench
 	$(PY) -m bench
 
-soak: setup ## 30 new VMs in a row, and more of makima (SOAK_ROUNDS=n for n; minutes)
-	$(PY) -m pytest tests/soak/spawns.py tests/soak/makima.py
+soak: setup ## 30 new VMs in a row, images, more of makima (SOAK_ROUNDS=n for n; minutes)
+	$(PY) -m pytest tests/soak/spawns.py tests/soak/images.py tests/soak/makima.py
 
 crashes: setup ## the makima daemon and all it needs, killed at random (CRASH_ROUNDS=n; a quarter hour)
 	$(PY) -m pytest tests/soak/crashes.py

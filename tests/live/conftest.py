@@ -36,8 +36,12 @@ _PROGRAMS = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "socat", "npm", "ss
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the quick tests first, and give those with VMs the time that booting takes."""
-    items.sort(key=_cost)
+    """Put the quick tests first, and give those with VMs the time that booting takes.
+
+    Side by side (pytest-xdist) those with VMs come first: one process has them, another the rest,
+    and helps when it is done.
+    """
+    items.sort(key=_cost, reverse="PYTEST_XDIST_WORKER" in os.environ)
     for item in items:
         if item.get_closest_marker("live_qemu"):
             given = item.get_closest_marker("timeout")

@@ -1,14 +1,12 @@
-"""Real images: built in spite of a kill, by two at once; and what a guest made of one can do."""
+"""Real images: what a full disk leaves of them, and what a guest made of one can do."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +25,7 @@ VM = VmName("tachikoma-images-test")
 OTHER = VmName("tachikoma-images-other")
 _BOOT_S = 180.0
 _COMMAND_S = 60.0
-_BUILD = """\
+BUILD = """\
 import asyncio, os, sys
 from pathlib import Path
 from tachikoma.host.clock import SystemClock
@@ -88,75 +86,6 @@ def ssh_argv(endpoint: Endpoint, key: Path, known_hosts: Path, command: str) -> 
     ]
 
 
-@pytest.fixture(scope="module")
-def started() -> Iterator[list[subprocess.Popen[str]]]:
-    """Builds in processes of their own; none is left in the end."""
-    builds: list[subprocess.Popen[str]] = []
-    yield builds
-    for build in builds:
-        build.kill()
-        build.communicate()
-
-
-@pytest.mark.timeout(900)
-def test_after_a_killed_build_two_at_once_make_one_image(
-    tmp_path: Path, cache: Path, started: list[subprocess.Popen[str]], real_environ: dict[str, str]
-) -> None:
-    data = tmp_path / "it's data"
-    data.mkdir()
-
-    def build() -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", _BUILD, str(data), str(cache)],
-                env=real_environ,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        )
-        return started[-1]
-
-    killed = build()
-    assert killed.stdout is not None
-    for line in killed.stdout:
-        if "unpacking" in line:
-            killed.send_signal(signal.SIGKILL)
-            break
-    killed.wait(30)
-    deadline = time.monotonic() + 10
-    while (running := processes_at(data)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert running == []
-    assert not (data / "images" / "debian").exists()
-    assert [path for path in (data / "images").iterdir() if path.name.startswith(".build-")]
-
-    both = [build(), build()]
-    said = [process.communicate(timeout=800)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0].splitlines()[-1] == said[1].splitlines()[-1]
-    assert sorted("StepStarted(name='disk'" in text for text in said) == [False, True]
-    assert sorted(path.name for path in (data / "images").iterdir()) == [
-        ".lock",
-        ".store",
-        "debian",
-    ]
-    assert len(list((data / "images" / ".store").iterdir())) == 1
-
-
-def processes_at(path: Path) -> list[str]:
-    """List the living processes whose command line names ``path``."""
-    mark, found = os.fsencode(path), []
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-        except OSError:  # gone meanwhile
-            continue
-        if mark in command:
-            found.append(command.decode(errors="replace"))
-    return found
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk that is too small")
 @pytest.mark.parametrize("options", ["size=64M", "size=8G,nr_inodes=3000"])
 def test_a_full_disk_is_named_and_nothing_is_left(
@@ -169,7 +98,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(
     done = subprocess.run(
         [
             *("unshare", "--mount", "sh", "-c", script, "-"),
-            *(options, str(tmp_path), sys.executable, _BUILD, str(cache)),
+            *(options, str(tmp_path), sys.executable, BUILD, str(cache)),
         ],
         env=real_environ,
         text=True,

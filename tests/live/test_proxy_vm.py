@@ -26,6 +26,12 @@ from tachikoma.offline.script import Answer
 from tachikoma.offline.wire import encode_error, encode_events, encode_message
 from tachikoma.proxy import pidfile
 from tests.live.conftest import User
+from tests.live.findings import (
+    a_claude_code_that_knows_the_credential,
+    files_with,
+    holders,
+    memory_of_the_vm,
+)
 
 pytestmark = pytest.mark.live_qemu
 
@@ -159,6 +165,7 @@ def test_the_proxy_serves_claude_code_and_programs_in_a_vm(
     live_user: User, moody: MoodyApi
 ) -> None:
     user, repository = live_user, live_user.repository()
+    of_the_host = a_claude_code_that_knows_the_credential(user)
     user.run("spawn", BRANCH, "--json", cwd=repository)
 
     # Busy twice, then slow: Claude Code comes again by itself, and shows words as they come.
@@ -204,6 +211,26 @@ def test_the_proxy_serves_claude_code_and_programs_in_a_vm(
     assert {each["branch"] for each in told} == {BRANCH}
     (total,) = user.run("usage", "--by", "branch", "--json").json["data"]["totals"]
     assert (total["group"], total["input_tokens"]) == (BRANCH, 10 * total["calls"])
+    _the_credential_is_nowhere_but_in_the_proxy(user, repository, of_the_host)
+
+
+def _the_credential_is_nowhere_but_in_the_proxy(
+    user: User, repository: Path, of_the_host: list[Path]
+) -> None:
+    """After all that: not in the memory of the VM, nor in any file but where the user has it."""
+    argv = ("exec", BRANCH, "--", "bash", "-lc", "echo $ANTHROPIC_API_KEY")
+    token = user.run(*argv, cwd=repository).stdout.strip()
+    assert token.startswith("tachikoma-")
+    memory = memory_of_the_vm(user)
+    assert memory.find(token.encode()) >= 0, "the search would not find what is there"
+    assert memory.find(user.secret.encode()) < 0
+    assert memory.find(OAUTH.encode()) < 0
+    memory.close()
+    assert holders(user, user.secret) == []
+    user.run("halt", BRANCH, cwd=repository)
+    assert files_with(user, user.secret) == of_the_host
+    assert files_with(user, OAUTH) == []
+    assert [each.name for each in files_with(user, token)] == ["disk.qcow2"]
 
 
 def _read(process: subprocess.Popen[bytes], arrived: list[float]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_halted_vm_keeps_what_it_wrote_and_gets_its_mounts_again(place: Place) -> None:
     await place.make()
-    for expected in ("", "kept"):
+    for expected, grace_s in (("", 90), ("kept", 0)):
         await boot(place.engine, VM, place.launch)
         ended = await place.engine.execute(VM, GuestCommand(("cat", "/root/file")))
         assert ended.stdout.decode() == expected
@@ -107,7 +107,7 @@ async def test_a_halted_vm_keeps_what_it_wrote_and_gets_its_mounts_again(place: 
         assert (await place.engine.execute(VM, command)).status == 0
         assert (place.code / "seen").read_text() == "seen\n"
         (place.code / "seen").unlink()
-        await place.engine.stop(VM, grace_s=90)
+        await place.engine.stop(VM, grace_s=grace_s)
         assert await place.state() is VmState.STOPPED
         assert place.processes() == []
 

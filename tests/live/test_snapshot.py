@@ -322,20 +322,6 @@ def test_two_clones_share_no_identity_and_one_that_is_halted_keeps_its_own(
     assert after["own"]["boot-id"] != one["own"]["boot-id"]
 
 
-def test_spawns_in_a_row_are_warm_and_git_works_in_each(golden: Saved, live_user: User) -> None:
-    del golden
-    user, repository = live_user, live_user.repository()
-    for number in range(5):
-        branch = f"row-{number}"
-        (vm,) = spawned(user, repository, branch)
-        assert warm(user, vm)
-        status = user.run(
-            "exec", branch, "--", "git", "status", "--porcelain", "-b", cwd=repository
-        )
-        assert status.stdout == f"## {branch}\n"
-        user.run("destroy", branch, "--force", cwd=repository)
-
-
 def cut(saved: Saved) -> None:
     os.truncate(saved.memory, saved.memory.stat().st_size // 2)
 
