@@ -19,7 +19,7 @@ from tachikoma.makima.commands import Authenticated, Command, Error, SpawnTask
 from tachikoma.makima.door import Door, http_base
 from tachikoma.makima.link import Link
 from tachikoma.makima.messages import DaemonDirectories, TaskComplete, TaskStatusChange
-from tachikoma.makima.performing import Performer, TaskCommand
+from tachikoma.makima.performing import Performer, TaskCommand, refused
 from tachikoma.makima.record import Isolation, TaskRecord, TaskStatus
 from tachikoma.makima.session import Identity
 from tachikoma.makima.settings import DaemonSettings
@@ -33,6 +33,7 @@ from tachikoma.model.vm import Endpoint
 _log = logging.getLogger(__name__)
 _MOST_COMMANDS = 1000
 """Commands about one task that may wait for those before them."""
+_FAULT = "a fault of tachikoma's own; the log of the daemon says more"
 
 
 class Logs(Protocol):
@@ -279,6 +280,9 @@ class Daemon:
                 await self._book.say(answers)
         except TachikomaError as error:
             _log.warning("%s", worded(error))
+        except Exception:  # noqa: BLE001 - a front door: the commands that wait are not lost
+            _log.exception("a fault of tachikoma's in performing %s", command.type)
+            await self._book.say(refused(command, _FAULT))
         self._start_admitted()  # it may have been resumed, or interrupted before it began
 
 

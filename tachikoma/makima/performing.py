@@ -53,6 +53,20 @@ ToWork = RetryCompletionAction | CloneWorktree | CheckTargetExists
 TaskCommand = ToLife | ToMerge | ToBranches | ToWork
 
 
+def refused(command: TaskCommand, why: str) -> Sequence[Message]:
+    """Give the answer to a command that was not performed; none where the protocol has none."""
+    task = command.task_id
+    match command:
+        case MergeStart() | MergeResolve() | MergeCommit() | MergeAbort() | MergeSkip():
+            return [MergeResult(task_id=task, success=False, message=why)]
+        case RetryCompletionAction():
+            return [CompletionActionResult(task_id=task, success=False, message=why)]
+        case CloneWorktree():
+            return [CloneWorktreeResult(task_id=task, success=False, message=why)]
+        case _:
+            return []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performer:
     """Does what the server says about tasks, and gives what is to be answered.
@@ -70,11 +84,20 @@ class Performer:
     life_of: Callable[[UUID], Life | None]
 
     async def perform(self, command: TaskCommand) -> Sequence[Message]:
-        """Do it; what goes wrong is in the answer, or logged where the protocol has none."""
-        if isinstance(command, ToLife):
-            await self._tell(command)
-            return []
-        return [await self._answer(command)]
+        """Do it. What goes wrong is in the answer, where the protocol has one for it.
+
+        Raises:
+            TachikomaError: it has none.
+        """
+        try:
+            if isinstance(command, ToLife):
+                await self._tell(command)
+                return []
+            return [await self._answer(command)]
+        except TachikomaError as error:
+            if answers := refused(command, worded(error)):
+                return answers
+            raise
 
     async def _answer(self, command: ToMerge | ToBranches | ToWork) -> Message:
         match command:
@@ -148,21 +171,18 @@ class Performer:
 
     async def _merge(self, command: ToMerge) -> MergeResult:
         task = command.task_id
-        try:
-            if isinstance(command, MergeSkip):
-                return await self._skip(command)
-            workspace = await self._workspace(task)
-            match command:
-                case MergeStart(source_branch=branch):
-                    done = await self.merging.start(workspace, branch)
-                case MergeResolve(file=file, strategy=strategy):
-                    done = await self.merging.resolve(workspace, file, strategy)
-                case MergeCommit(message=message):
-                    done = await self.merging.commit(workspace, message)
-                case _:
-                    done = await self.merging.abort(workspace)
-        except TachikomaError as error:
-            return MergeResult(task_id=task, success=False, message=worded(error))
+        if isinstance(command, MergeSkip):
+            return await self._skip(command)
+        workspace = await self._workspace(task)
+        match command:
+            case MergeStart(source_branch=branch):
+                done = await self.merging.start(workspace, branch)
+            case MergeResolve(file=file, strategy=strategy):
+                done = await self.merging.resolve(workspace, file, strategy)
+            case MergeCommit(message=message):
+                done = await self.merging.commit(workspace, message)
+            case _:
+                done = await self.merging.abort(workspace)
         return MergeResult(
             task_id=task,
             success=done.success,
@@ -193,18 +213,13 @@ class Performer:
     # The finished work
 
     async def _act_again(self, command: RetryCompletionAction) -> CompletionActionResult:
-        try:
-            outcome = await self.actions.act(
-                command.action,
-                await self._workspace(command.task_id),
-                name=command.task_name,
-                target_repo=target_of(command, self.default_target),
-                target_branch=command.target_branch,
-            )
-        except TachikomaError as error:
-            return CompletionActionResult(
-                task_id=command.task_id, success=False, message=worded(error)
-            )
+        outcome = await self.actions.act(
+            command.action,
+            await self._workspace(command.task_id),
+            name=command.task_name,
+            target_repo=target_of(command, self.default_target),
+            target_branch=command.target_branch,
+        )
         return CompletionActionResult(
             task_id=command.task_id,
             success=outcome.success,
@@ -213,13 +228,8 @@ class Performer:
         )
 
     async def _clone(self, command: CloneWorktree) -> CloneWorktreeResult:
-        try:
-            workspace = await self._workspace(command.task_id)
-            place = await self.worktrees.clone_to(workspace, command.target_dir)
-        except TachikomaError as error:
-            return CloneWorktreeResult(
-                task_id=command.task_id, success=False, message=worded(error)
-            )
+        workspace = await self._workspace(command.task_id)
+        place = await self.worktrees.clone_to(workspace, command.target_dir)
         return CloneWorktreeResult(
             task_id=command.task_id,
             success=True,

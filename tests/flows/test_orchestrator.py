@@ -24,6 +24,7 @@ from tachikoma.makima.commands import (
     MergeStatus,
     RetryCompletionAction,
 )
+from tachikoma.makima.tasks.merging import Merging
 from tests.doubles.makima_server import Frame
 from tests.flows.makima_stage import ONE, THREE, TWO, Stage, stage_at
 
@@ -208,3 +209,21 @@ async def test_a_worktree_is_cloned_where_nothing_is(stage: Stage) -> None:
         await stage.tell(CloneWorktree(task_id=TWO, target_dir="~/other"))
         unknown = await stage.answer("cloneWorktreeResult", TWO)
         assert "there is no task" in unknown["message"]
+
+
+async def test_a_fault_of_ours_is_answered_and_what_waits_is_performed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Merging, "start", broken)
+    async with stage.daemon():
+        await stage.order(ONE, "write a.txt one")
+        await stage.completed(ONE)
+        await stage.tell(MergeStart(task_id=ONE, source_branch="main"))
+        await stage.tell(CheckTargetExists(task_id=ONE, target_dir="~/copy"))
+        told = await stage.answer("mergeResult", ONE)
+        assert (told["success"], "a fault" in told["message"]) == (False, True)
+        assert (await stage.answer("checkTargetExistsResult", ONE))["exists"] is False
+    assert "in performing mergeStart" in caplog.text

@@ -235,7 +235,7 @@ class Life:
                 order.task_id, workspace, self._report, door=await self._door()
             )
             self._agent = agent
-            await agent.start(self._launch(workspace))
+            await agent.start(self._launch(workspace, await parts.worktrees.committer()))
             await self._started(agent)
         except TachikomaError as error:
             await self._decide(Verdict(TaskStatus.FAILED, worded(error)))
@@ -256,7 +256,7 @@ class Life:
             key = secrets.token_urlsafe(_KEY_BYTES)
             await self._note(RegisterToolKey(task_id=record.id, key=key), tool_key=key)
 
-    def _launch(self, workspace: Workspace) -> Launch:
+    def _launch(self, workspace: Workspace, committer: Mapping[str, str]) -> Launch:
         order, settings = self._record.order, self._parts.settings
         own = task_environment(
             str(order.task_id),
@@ -266,7 +266,7 @@ class Life:
         return Launch(
             argv=claude_argv(settings),
             directory=workspace.worktree,
-            env={**settings.env_vars, **own},
+            env={**committer, **settings.env_vars, **own},
             # The task's own id: a message that is sent twice is taken once.
             first=user_message(order.plan, order.task_id),
         )

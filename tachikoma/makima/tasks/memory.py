@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -240,6 +240,10 @@ class MemoryWorktrees:
     async def exists(self, target_dir: str) -> tuple[bool, Path]:
         """Look."""
         return Path(target_dir).exists(), Path(target_dir)
+
+    async def committer(self) -> Mapping[str, str]:
+        """Name somebody."""
+        return {"GIT_AUTHOR_NAME": "tachikoma"}
 
     async def cleanup(self, records: Sequence[TaskRecord]) -> list[str]:
         """Find nothing."""

@@ -212,6 +212,12 @@ class Worktrees(Protocol):
         """Tell whether a path is there, and which one that is."""
         ...
 
+    async def committer(self) -> Mapping[str, str]:
+        """Give the variables that let an agent commit where the user has told git no name;
+        nothing where he has.
+        """
+        ...
+
     async def cleanup(self, records: Sequence[TaskRecord]) -> list[str]:
         """Remove the worktrees of tasks that have ended, and what no task knows; gives a line for
         each that held work which is nowhere else now, saying where it was put.

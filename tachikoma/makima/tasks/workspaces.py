@@ -138,6 +138,11 @@ class Workspaces:
         """
         return await self._cleaner.clean(records, await self.identity())
 
+    async def committer(self) -> Mapping[str, str]:
+        """Give the variables that name a committer, if the user's configuration names none."""
+        known = await self._git.identity(Path("/")) is not None
+        return linked.named(None if known else NOBODY)
+
     async def identity(self) -> Identity:
         """Give whom commits on this host are by: the user, as his own configuration says."""
         return await self._git.identity(Path("/")) or NOBODY

@@ -87,6 +87,7 @@ async def test_the_agent_gets_the_settings_variables_and_a_leader_its_key(world:
     assert launch.directory == world.worktrees.base / "task-550e8400"
     key = launch.env["MAKIMA_API_KEY"]
     assert dict(launch.env) == {
+        "GIT_AUTHOR_NAME": "tachikoma",
         "DEBUG": "1",
         "MAKIMA_TASK_ID": str(TASK),
         "MAKIMA_API_KEY": key,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from tachikoma.host import process
 from tachikoma.makima.tasks.claims import Claims
 from tachikoma.model.errors import GitError
 from tachikoma.model.errors_fleet import WorkspaceError
@@ -202,6 +203,16 @@ async def test_what_is_left_is_committed_by_the_user_under_the_tasks_name(bench:
     (made.worktree / "more").write_text("x")
     await bench.workspaces.commit_rest(made, "More")
     assert git(made.worktree, "log", "-1", "--format=%an") == "tachikoma"
+
+
+async def test_an_agent_can_commit_where_the_user_has_told_git_no_name(bench: Bench) -> None:
+    made = await bench.prepare()
+    named = await bench.workspaces.committer()
+    commit = ["git", "commit", "-q", "--allow-empty", "-m", "By the agent"]
+    await process.run(commit, cwd=made.worktree, env=named, deadline_s=30)
+    assert git(made.worktree, "log", "-1", "--format=%an %cn") == "tachikoma tachikoma"
+    (Path.home() / ".gitconfig").write_text("[user]\n\tname = Ada\n\temail = a@example.org\n")
+    assert await bench.workspaces.committer() == {}
 
 
 async def test_nothing_that_an_agent_wrote_runs_on_the_host(bench: Bench) -> None:
