@@ -60,7 +60,7 @@ async def converse(
     finally:
         child.stdin.close()
         if child.returncode is None:
-            await asyncio.shield(process.end(child))
+            await tasks.to_the_end(process.end(child), name=f"end {argv[0]}")
         await tasks.end(listening)
 
 

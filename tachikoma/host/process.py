@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tachikoma.host import environ, files
+from tachikoma.host import environ, files, tasks
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.model.errors import CommandFailed, HostError, MissingToolError
 from tachikoma.model.vm import Stream
@@ -82,10 +82,10 @@ async def run(
         async with asyncio.timeout(deadline_s):
             stdout, stderr = await process.communicate(stdin or None)
     except TimeoutError as error:
-        await asyncio.shield(end(process))
+        await tasks.to_the_end(end(process), name=f"end {argv[0]}")
         raise _failed(argv, None, b"", f"took longer than {deadline_s:g} s") from error
     except BaseException:
-        await asyncio.shield(end(process))
+        await tasks.to_the_end(end(process), name=f"end {argv[0]}")
         raise
     status = _status(process)
     if check and status != 0:
@@ -126,11 +126,11 @@ async def stream(
         async with asyncio.timeout(deadline_s):
             await asyncio.gather(read(), _write(process, stdin), process.wait())
     except TimeoutError as error:
-        await asyncio.shield(end(process))
+        await tasks.to_the_end(end(process), name=f"end {argv[0]}")
         said = "\n".join(last).encode()
         raise _failed(argv, None, said, f"took longer than {deadline_s:g} s") from error
     except BaseException:
-        await asyncio.shield(end(process))
+        await tasks.to_the_end(end(process), name=f"end {argv[0]}")
         raise
     if (status := _status(process)) != 0:
         raise _failed(argv, status, "\n".join(last).encode())
@@ -166,10 +166,10 @@ async def listen(
                 process.wait(),
             )
     except TimeoutError as error:
-        await asyncio.shield(end(process))
+        await tasks.to_the_end(end(process), name=f"end {argv[0]}")
         raise _failed(argv, None, b"", f"took longer than {deadline_s:g} s") from error
     except BaseException:
-        await asyncio.shield(end(process))
+        await tasks.to_the_end(end(process), name=f"end {argv[0]}")
         raise
     return _status(process)
 
@@ -330,7 +330,7 @@ async def start(
     except OSError as error:
         raise _not_started(error, argv[0], cwd) from error
     except asyncio.CancelledError:
-        await asyncio.shield(_end_started(starting))
+        await tasks.to_the_end(_end_started(starting), name=f"end {argv[0]}")
         raise
 
 

@@ -25,6 +25,23 @@ async def end(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
 
 
+async def to_the_end(work: Coroutine[Any, Any, None], *, name: str) -> None:
+    """Do ``work`` to its end, however often the caller is cancelled meanwhile; that counts then.
+
+    For short clearing away, which has its own deadlines.
+    """
+    task = spawn(work, name=name)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
+
+
 def _finished(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (failure := task.exception()) is not None:

@@ -50,6 +50,33 @@ async def test_ending_a_task_waits_until_it_is_gone_and_is_no_crash(
     assert caplog.records == []
 
 
+async def test_clearing_away_is_done_to_its_end_however_often_it_is_cancelled() -> None:
+    may_end, done = asyncio.Event(), []
+
+    async def work() -> None:
+        await may_end.wait()
+        done.append("cleared away")
+
+    task = tasks.spawn(tasks.to_the_end(work(), name="clear"), name="caller")
+    for _ in range(3):
+        await _called_back()
+        task.cancel()
+    await _called_back()
+    assert not task.done()
+    may_end.set()
+    await asyncio.wait({task})
+    assert done == ["cleared away"]
+    assert task.cancelled()
+
+
+async def test_what_goes_wrong_in_clearing_away_is_raised() -> None:
+    async def work() -> None:
+        raise ZeroDivisionError("oh")
+
+    with pytest.raises(ZeroDivisionError):
+        await tasks.to_the_end(work(), name="clear")
+
+
 async def _called_back() -> None:
     """Let what the loop has already been asked to call be called."""
     ran = asyncio.Event()
