@@ -17,7 +17,7 @@ from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
 from secretstorage.util import BUS_NAME
 
 PROGRAMS = ("dbus-run-session", "gnome-keyring-daemon")
-_DEADLINE_S = 10.0
+_DEADLINE_S = 30.0
 _SESSION = (
     'echo "$DBUS_SESSION_BUS_ADDRESS"; '
     "exec gnome-keyring-daemon --foreground --unlock --components=secrets"

@@ -40,7 +40,7 @@ TOKEN = "sk-ant-tachikoma-0123456789abcdef"
 SECRET = "sk-ant-api03-the-real-one"
 API_KEY = Credential(Kind.API_KEY, SECRET, "test")
 OAUTH = Credential(Kind.OAUTH, "sk-ant-oat01-the-real-one", "test")
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

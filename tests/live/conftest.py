@@ -30,13 +30,15 @@ from tests.live.image import kept_image
 pytest.register_assert_rewrite("tests.live.crash_findings", "tests.live.crash_rounds")
 
 _TEST_DEADLINE_S = 300
+_LIVE_DEADLINE_S = 60
 _COMMAND_DEADLINE_S = 120
-_END_DEADLINE_S = 10
+_END_DEADLINE_S = 30
 _PROGRAMS = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "socat", "npm", "ssh", "git")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the quick tests first, and give those with VMs the time that booting takes.
+    """Put the quick tests first. Those with VMs get the time that booting takes, the others that
+    start processes the time that a busy machine takes.
 
     Side by side (pytest-xdist) those with VMs come first: one process has them, another the rest,
     and helps when it is done.
@@ -48,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             seconds = given.args[0] if given and given.args else _TEST_DEADLINE_S
             # Only the test itself: the first one also waits for the image.
             item.add_marker(pytest.mark.timeout(seconds, func_only=True), append=False)
+        elif item.get_closest_marker("live") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_LIVE_DEADLINE_S))
 
 
 def _cost(item: pytest.Item) -> int:

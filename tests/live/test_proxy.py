@@ -115,7 +115,7 @@ async def test_who_waits_for_a_proxy_to_end_is_told_which_and_then_goes_on(
     await control.ensure(silent)
     said: list[Event] = []
     waiting = tasks.spawn(control.ended(said.append), name="next proxy")
-    async for _ in attempts(SystemClock(), deadline_s=5):
+    async for _ in attempts(SystemClock(), deadline_s=20):
         if said:
             break
     assert said == [Notice(f"the proxy runs already: process {pid_of(plan)}; waiting for its end")]

@@ -21,7 +21,7 @@ import pytest
 
 from tachikoma.hypervisor.qemu import birth
 
-SOON_S = 10.0
+SOON_S = 30.0
 RUN = """
 import runpy, sys, json
 birth = runpy.run_path(sys.argv[1])

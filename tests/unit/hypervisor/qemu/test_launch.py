@@ -25,7 +25,7 @@ from tachikoma.model.errors import MissingToolError
 
 pytestmark = pytest.mark.live
 
-SOON_S = 10.0
+SOON_S = 30.0
 STAYS = ["/bin/sleep", "60"]
 MEMORY = 3 << 20
 SHOW = ["/bin/sh", "-c", "exec cat </proc/self/fd/{memory} >seen"]

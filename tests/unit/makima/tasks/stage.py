@@ -17,7 +17,7 @@ from tachikoma.makima.tasks.port import Launch, Line, Output
 from tachikoma.makima.tasks.program import holder_argv
 from tachikoma.makima.tasks.visit import Way
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 class Stage:
