@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
@@ -38,6 +40,39 @@ class VerbGroup(click.Group):
         """Write the commands, then the common options."""
         self.format_commands(ctx, formatter)
         _write_options(self, ctx, formatter)
+
+
+class LazyVerbGroup(VerbGroup):
+    """A group whose commands are each loaded when they are wanted."""
+
+    package: ClassVar[str]
+    """Where each command's module is, which has its name, and the command as ``command``."""
+    told: ClassVar[Mapping[str, str]]
+    """What each command does, in the order in which one meets them."""
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """The modules of those that share one; there a command has its own name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the commands in the order in which one meets them."""
+        del ctx
+        return list(self.told)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        del ctx
+        if cmd_name not in self.told:
+            return None
+        shared = self.elsewhere.get(cmd_name)
+        module = importlib.import_module(f"{self.package}.{shared or cmd_name}")
+        command = getattr(module, cmd_name if shared else "command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.told.items()))
 
 
 def common_options(begun: str) -> list[CompletionItem]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
-from tachikoma.cli.verb import VerbGroup
+from tachikoma.cli.verb import LazyVerbGroup
 
 _COMMANDS = {
     "daemon": "Run the daemon until it is told to stop.",
@@ -31,28 +29,11 @@ Examples:
 """
 
 
-class Makima(VerbGroup):
-    """The commands, each loaded when it is wanted."""
+class Makima(LazyVerbGroup):
+    """The commands."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the commands in the order in which one meets them."""
-        del ctx
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command."""
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(f"tachikoma.cli.makima.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without loading them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+    package = "tachikoma.cli.makima"
+    told = _COMMANDS
 
 
 @click.group("makima", cls=Makima, epilog=_EXAMPLES, no_args_is_help=False)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
-from tachikoma.cli.verb import VerbGroup
+from tachikoma.cli.verb import LazyVerbGroup
 
 _COMMANDS = {
     "run": "Have a task done.",
@@ -21,9 +19,7 @@ _COMMANDS = {
     "merge": "Merge the branch of a task that is done.",
     "archive": "Put a task that has ended out of the way.",
 }
-_MODULES = {
-    **dict.fromkeys(("pause", "resume", "interrupt", "retry", "archive"), "steering"),
-}
+_MODULES = dict.fromkeys(("pause", "resume", "interrupt", "retry", "archive"), "steering")
 _EXAMPLES = """\b
 Examples:
   tachikoma task run "Fix the flaky test in tests/test_login.py" --follow
@@ -33,29 +29,12 @@ Examples:
 """
 
 
-class Task(VerbGroup):
-    """The commands, each loaded when it is wanted."""
+class Task(LazyVerbGroup):
+    """The commands."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the commands in the order in which one meets them."""
-        del ctx
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command."""
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"tachikoma.cli.task.{_MODULES.get(cmd_name, cmd_name)}")
-        command = getattr(module, cmd_name) if cmd_name in _MODULES else module.command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without loading them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+    package = "tachikoma.cli.task"
+    told = _COMMANDS
+    elsewhere = _MODULES
 
 
 @click.group("task", cls=Task, epilog=_EXAMPLES)
