@@ -45,7 +45,8 @@ class Link:
     """Speaks with the server for as long as `run` runs.
 
     Commands are performed one after the other, in the order in which they came; what a command
-    takes long for, ``perform`` leaves to somebody else. ``active`` tells what is worked on.
+    takes long for, ``perform`` leaves to somebody else. A ping of the server is answered when those
+    before it have been performed. ``active`` tells what is worked on.
     ``proxy`` is the HTTP proxy to go through; the environment is not asked.
     """
 
@@ -148,6 +149,7 @@ class Link:
             beat_s=self._settings.heartbeat_interval_secs,
             active=self._active,
             take=self._commands.put,
+            kept=self._commands.join,
         )
         try:
             return await self._connection.run()
@@ -163,6 +165,8 @@ class Link:
                 _log.warning("%s: %s; %s", command.type, error.message, error.hint)
             except Exception:  # noqa: BLE001 - a front door: the other tasks of this daemon go on
                 _log.exception("a fault of tachikoma's in performing %s", command.type)
+            finally:
+                self._commands.task_done()
 
 
 async def connect(

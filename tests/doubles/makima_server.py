@@ -69,6 +69,7 @@ class Daemon:
     channel: web.WebSocketResponse
     request: web.Request
     frames: list[Frame] = field(default_factory=list)
+    pongs: list[bytes] = field(default_factory=list)
     let_in: bool = False
     over: bool = False
     close_code: int | None = None
@@ -225,7 +226,9 @@ class MakimaServer:
             elif message.type is WSMsgType.PING:
                 if self.manners.pongs:
                     await daemon.channel.pong(message.data)
-            elif message.type is not WSMsgType.PONG:
+            elif message.type is WSMsgType.PONG:
+                daemon.pongs.append(bytes(message.data))
+            else:
                 return
 
     async def _heard(self, daemon: Daemon, text: str) -> None:

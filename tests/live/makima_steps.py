@@ -24,7 +24,8 @@ def workspace(bench: Bench, task: object) -> Workspace:
 async def main(base: Path, step: str) -> None:
     bench = Bench(base, made=True)
     merging = Merging(identity=bench.workspaces.identity)
-    print("begun", flush=True)  # noqa: T201
+    sys.stdout.write("begun\n")
+    sys.stdout.flush()
     match step:
         case "prepare":
             await bench.prepare(FIRST)

@@ -174,6 +174,27 @@ async def test_commands_are_performed_one_after_the_other(
 
 
 @pytest.mark.live
+async def test_a_ping_is_answered_when_the_commands_before_it_have_been_performed(
+    server: MakimaServer, book: Book
+) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Command) -> None:
+        begun.set()
+        await may_end.wait()
+
+    async with Daemon(book, server.url, perform=slow).running():
+        peer = await server.daemon()
+        await peer.send(PAUSE)
+        await peer.channel.ping(b"kept?")
+        await begun.wait()
+        await SystemClock().sleep(0.05)
+        assert peer.pongs == []
+        may_end.set()
+        await until(lambda: peer.pongs == [b"kept?"])
+
+
+@pytest.mark.live
 async def test_no_bad_frame_ends_a_connection(
     server: MakimaServer, daemon: Daemon, caplog: pytest.LogCaptureFixture
 ) -> None:
