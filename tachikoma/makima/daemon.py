@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from tachikoma.host.clock import Clock
@@ -18,9 +18,15 @@ from tachikoma.makima.book import Book
 from tachikoma.makima.commands import Authenticated, Command, Error, SpawnTask
 from tachikoma.makima.door import Door, http_base
 from tachikoma.makima.link import Link
-from tachikoma.makima.messages import DaemonDirectories, TaskComplete, TaskStatusChange
+from tachikoma.makima.messages import (
+    DaemonDirectories,
+    Message,
+    TaskComplete,
+    TaskStatusChange,
+)
 from tachikoma.makima.performing import Performer, TaskCommand, refused
 from tachikoma.makima.record import Isolation, TaskRecord, TaskStatus
+from tachikoma.makima.room import when_there_is_room
 from tachikoma.makima.session import Identity
 from tachikoma.makima.settings import DaemonSettings
 from tachikoma.makima.tasks.ending import worded
@@ -29,6 +35,8 @@ from tachikoma.makima.tasks.merging import Merging
 from tachikoma.makima.tasks.port import Actions, Line, Place, Worktrees
 from tachikoma.model.errors import TachikomaError
 from tachikoma.model.vm import Endpoint
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _MOST_COMMANDS = 1000
@@ -232,7 +240,7 @@ class Daemon:
                 self._hand_over(command)
 
     async def _admit(self, order: SpawnTask) -> None:
-        record = await self._book.admit(order)
+        record = await self._when_there_is_room(order.task_id, lambda: self._book.admit(order))
         if record is None:
             await self._known_already(order.task_id)
             return
@@ -251,7 +259,8 @@ class Daemon:
             success=record.status is TaskStatus.DONE,
             error=record.error or None,
         )
-        await self._book.say([status, complete] if record.status.ended else [status])
+        told: list[Message] = [status, complete] if record.status.ended else [status]
+        await self._when_there_is_room(task, lambda: self._book.say(told))
 
     def _hand_over(self, command: TaskCommand) -> None:
         """Let a command wait for those about the same task, and for no others."""
@@ -276,14 +285,23 @@ class Daemon:
 
     async def _do(self, command: TaskCommand) -> None:
         try:
-            if answers := await self._performer.perform(command):
-                await self._book.say(answers)
+            if answers := await self._performed(command):
+                await self._when_there_is_room(command.task_id, lambda: self._book.say(answers))
         except TachikomaError as error:
             _log.warning("%s", worded(error))
+        self._start_admitted()  # it may have been resumed, or interrupted before it began
+
+    async def _performed(self, command: TaskCommand) -> Sequence[Message]:
+        try:
+            return await self._performer.perform(command)
+        except TachikomaError:
+            raise
         except Exception:  # noqa: BLE001 - a front door: the commands that wait are not lost
             _log.exception("a fault of tachikoma's in performing %s", command.type)
-            await self._book.say(refused(command, _FAULT))
-        self._start_admitted()  # it may have been resumed, or interrupted before it began
+            return refused(command, _FAULT)
+
+    async def _when_there_is_room(self, task: UUID, write: Callable[[], Awaitable[T]]) -> T:
+        return await when_there_is_room(write, who=f"task {task}", clock=self._tools.clock)
 
 
 def _held_before_it_began(record: TaskRecord) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tachikoma.host.clock import SystemClock
-from tachikoma.makima.book import BookReader
-from tachikoma.makima.commands import InterruptTask, PauseTask, ResumeTask, SendMessage
-from tachikoma.makima.record import Figures
+from tachikoma.makima.book import Book, BookReader
+from tachikoma.makima.commands import InterruptTask, PauseTask, ResumeTask, SendMessage, SpawnTask
+from tachikoma.makima.record import Figures, TaskRecord
+from tachikoma.model.errors import DiskFullError
 from tests.flows.makima_stage import ONE, THREE, TWO, Stage, stage_at
 from tests.waiting import until
 
@@ -165,3 +166,24 @@ async def test_the_variables_of_the_settings_reach_the_agent_and_figures_the_boo
     async with BookReader.at(stage.settings.local_db.path) as book:
         (record,) = await book.tasks()
     assert record.figures == Figures(turns=1, input_tokens=100, output_tokens=10, cost_usd=0.25)
+
+
+async def test_a_task_that_meets_a_full_disk_is_taken_up_when_there_is_room(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    admit, full = Book.admit, [DiskFullError("no space is left", hint="free some")] * 2
+
+    async def admit_later(book: Book, order: SpawnTask) -> TaskRecord | None:
+        if full:
+            raise full.pop()
+        return await admit(book, order)
+
+    caplog.set_level("INFO", logger="tachikoma.makima.room")
+    monkeypatch.setattr(Book, "admit", admit_later)
+    monkeypatch.setattr("tachikoma.makima.room._LOOK_AGAIN_S", 0.05)
+    async with stage.daemon():
+        await stage.order(ONE, "write a.txt one")
+        assert (await stage.completed(ONE))["success"]
+    waits = [each for each in caplog.messages if f"task {ONE} waits: no space is left" in each]
+    assert len(waits) == 1
+    assert f"task {ONE} goes on: there is room on the disk again" in caplog.messages

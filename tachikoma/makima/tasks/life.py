@@ -30,6 +30,7 @@ from tachikoma.makima.messages import (
     TaskStatusChange,
 )
 from tachikoma.makima.record import Isolation, Skip, TaskRecord, TaskStatus, Verdict, Workspace
+from tachikoma.makima.room import when_there_is_room
 from tachikoma.makima.settings import ProcessSettings
 from tachikoma.makima.tasks.ending import Ladder, judged, worded
 from tachikoma.makima.tasks.port import (
@@ -45,7 +46,7 @@ from tachikoma.makima.tasks.port import (
 from tachikoma.makima.tasks.reading import Reading
 from tachikoma.makima.tasks.stream import claude_argv, user_message
 from tachikoma.makima.tasks.telling import task_environment
-from tachikoma.model.errors import DiskFullError, TachikomaError
+from tachikoma.model.errors import TachikomaError
 from tachikoma.model.errors_fleet import AgentClosedError, PlaceLostError, WorkspaceError
 from tachikoma.model.events import Event, Notice, StepStarted
 from tachikoma.model.vm import Endpoint
@@ -53,7 +54,6 @@ from tachikoma.model.vm import Endpoint
 _log = logging.getLogger(__name__)
 _TAKE_DOWN_PAUSES_S = (1.0, 5.0, 0.0)
 _KEY_BYTES = 32
-_FULL_DISK_S = 5.0
 _LAST_WRITE_S = 1.0
 
 
@@ -476,16 +476,8 @@ class Life:
         there is none the task stands still, and so nothing of it is lost.
         """
         async with self._lock:  # first come, first written: it is fair
-            waits = False
-            while True:
-                try:
-                    await self._parts.book.write(record, say=messages)
-                except DiskFullError as error:
-                    if not waits:
-                        _log.warning("task %s waits: %s", record.id, worded(error))
-                    waits = True
-                    await self._parts.clock.sleep(_FULL_DISK_S)
-                else:
-                    break
-        if waits:
-            _log.info("task %s goes on: there is room on the disk again", record.id)
+            await when_there_is_room(
+                lambda: self._parts.book.write(record, say=messages),
+                who=f"task {record.id}",
+                clock=self._parts.clock,
+            )
