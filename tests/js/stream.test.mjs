@@ -28,6 +28,14 @@ test("a turn is read as what happened in it", () => {
   assert.deepEqual([entries[4].text, entries[4].turns, entries[4].usd], ["", 2, 1]);
 });
 
+test("what Claude Code notes for programs is not shown, what nobody knows is", () => {
+  const entries = read(
+    { type: "command_lifecycle", command_uuid: "c", state: "queued", uuid: "u", session_id: "s" },
+    { type: "shout", words: "hello" },
+  );
+  assert.deepEqual(entries.map((each) => [each.kind, each.text]), [["plain", '{"type":"shout","words":"hello"}']]);
+});
+
 test("failures are seen as failures", () => {
   const entries = read(
     { type: "system", subtype: "api_retry", attempt: 2, max_retries: 10, error: "rate_limit", error_status: 429 },

@@ -90,6 +90,7 @@ async def test_a_task_is_done_in_a_vm_followed_in_terminal_and_browser_and_merge
     guest = f"makima-task-{task['id'][:8]}"
     assert here.git("show", "main:where.txt") == guest
     assert guest in shown
+    assert "{" not in shown
     assert "done" in told.read_text().splitlines()
     log = (live_user.home / ".config" / "tachikoma" / "logs" / "daemon.log").read_text()
     assert live_user.secret not in log

@@ -92,6 +92,7 @@ index 1b2c3d4..5e6f708 100644
 
 """
 WORK = (
+    event("command_lifecycle", command_uuid="c1", state="started", uuid="u1", session_id="s1"),
     START,
     text(
         "I'll look at how the client sends requests, then add **retries with backoff** around it.\n"

@@ -160,7 +160,9 @@ export class Transcript {
         return undefined;
       }
       case "control_response": case "control_cancel_request": return undefined;
-      default: return this.#add("plain", { text: plain(JSON.stringify(event)).slice(0, LONGEST_TEXT), lost: 0, lines: 1 });
+      default:
+        if (str(event.session_id)) return undefined; // Claude Code's own, and not for people
+        return this.#add("plain", { text: plain(JSON.stringify(event)).slice(0, LONGEST_TEXT), lost: 0, lines: 1 });
     }
   }
 
