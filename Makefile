@@ -56,7 +56,8 @@ bench: setup ## measure, one line a figure; also in build/bench.json
 	$(PY) -m bench
 
 soak: setup ## 30 new VMs in a row, images, more of makima (SOAK_ROUNDS=n for n; minutes)
-	$(PY) -m pytest tests/soak/spawns.py tests/soak/images.py tests/soak/makima.py
+	$(PY) -m pytest tests/soak/spawns.py tests/soak/images.py tests/soak/agent.py tests/soak/makima.py \
+		tests/soak/chain.py
 
 crashes: setup ## the makima daemon and all it needs, killed at random (CRASH_ROUNDS=n; a quarter hour)
 	$(PY) -m pytest tests/soak/crashes.py

@@ -1,7 +1,7 @@
 """The daemon as a user runs it: real VMs, the real Claude Code, a server under our control.
 
-More than the suite has time for (`make soak`): tests/live has one task from end to end
-(test_makima_up.py), and one agent in a VM (test_makima_agent.py).
+More than the suite has time for (`make soak`); tests/live has one task from end to end
+(test_makima_up.py).
 """
 
 from __future__ import annotations
