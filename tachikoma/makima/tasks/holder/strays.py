@@ -38,6 +38,8 @@ class Family:
     def members(self) -> Table:
         """Look who lives now; parents come before their children."""
         table = processes()
+        if self.holder is not None and not started(self.holder):
+            self.holder = None  # killed meanwhile: its orphans have gone to somebody else
         roots = {each for each in (self.holder, self.agent) if each is not None}
         if self.holder is None or not orphans_come():
             roots |= marked(self.mark, table)

@@ -7,6 +7,7 @@ import pytest
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.makima.tasks.holder.strays import (
     MARK,
+    Family,
     Table,
     below,
     marked,
@@ -52,3 +53,23 @@ async def test_the_mark_is_looked_for_in_the_environment_that_a_process_began_wi
     finally:
         os.kill(pid, 9)
         assert os.waitpid(pid, 0)  # noqa: ASYNC222 - it has just been killed
+
+
+@pytest.mark.live
+async def test_who_loses_its_holder_in_between_is_found_by_the_mark() -> None:
+    environ = {**os.environ, MARK: "t2"}
+    left = os.spawnvpe(os.P_NOWAIT, "sleep", ["sleep", "60"], environ)
+    holder = os.spawnvpe(os.P_NOWAIT, "sleep", ["sleep", "60"], os.environ)
+    family = Family(holder=holder, agent=None, mark="t2")
+    try:
+        assert left not in family.members()
+        os.kill(holder, 9)
+        async for _ in attempts(SystemClock(), deadline_s=10):
+            if left in family.members():
+                break
+        family.stop()
+        assert processes()[left][1] == "T"
+    finally:
+        for pid in (left, holder):
+            os.kill(pid, 9)
+            assert os.waitpid(pid, 0)  # noqa: ASYNC222 - it has just been killed
