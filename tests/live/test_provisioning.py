@@ -238,6 +238,8 @@ def without_the_proxy_the_credential_itself_is_there(host: Host) -> None:
     # The guest reaches the host's loopback, where the stand-in of the API is, at this address.
     base = user.environ["ANTHROPIC_BASE_URL"].replace("127.0.0.1", "10.0.2.2")
     answer = host.spawn(env={"ANTHROPIC_BASE_URL": base}).json["data"]
+    assert answer["how"] == "started"
+    assert host.in_vm("git branch --show-current").strip() == BRANCH, "its mounts are there again"
     assert answer["carried"] == [
         {
             "name": "ANTHROPIC_API_KEY",

@@ -383,7 +383,7 @@ async def test_a_killed_making_leaves_nothing_that_runs_and_the_next_one_replace
     making = place.snapshots.path / ".making" / f"golden-{await place.key()}"
     size = [str(CPUS), str(MEMORY_MIB)]
     call = "warm('debian', cpus=int(more[0]), memory_mib=int(more[1]), report=silent)"
-    for moment in (making / "qemu.log", making / "made" / "memory"):
+    for moment in (making / "qemu.log", making / "run.json", making / "made" / "memory"):
         with place.command(call, *size) as command:
             await until(moment.exists)
             command.kill()

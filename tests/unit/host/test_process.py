@@ -227,6 +227,22 @@ async def test_cancelling_at_any_step_of_a_start_leaves_no_child_and_no_open_pip
 
 
 @pytest.mark.live
+@pytest.mark.parametrize("steps", range(2, 6))
+async def test_cancelling_a_start_ends_also_what_the_child_has_started_by_then(
+    tmp_path: Path, steps: int
+) -> None:
+    child = tmp_path / "child"
+    script = f"sleep 100 & echo $! > {child}.new; mv {child}.new {child}; wait"
+    work = tasks.spawn(process.run(["sh", "-c", script], deadline_s=60), name="run")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    while not child.exists():
+        pass  # the loop must not go on with the start meanwhile
+    await tasks.end(work)
+    assert await gone(int(child.read_text()))
+
+
+@pytest.mark.live
 async def test_a_child_that_moved_to_a_session_of_its_own_does_not_hold_us_up(
     tmp_path: Path,
 ) -> None:
