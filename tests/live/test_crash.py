@@ -68,12 +68,18 @@ class Place:
     def in_vm(self, branch: str, *argv: str) -> str:
         return self.user.run("exec", branch, "--", *argv, cwd=self.code).stdout.strip()
 
-    def sets_up_slowly(self) -> None:
-        """Have a provision script: there is time to be killed in while it runs."""
+    def sets_up_when_told(self) -> None:
+        """Have a provision script that waits for a file: it can be killed while it runs."""
         script = self.user.home / "slow"
-        script.write_text("#!/bin/sh\nsleep 1\n", encoding="utf-8")
+        wait = "while ! [ -e go-on ]; do sleep 0.1; done"
+        script.write_text(f"#!/bin/sh\n{wait}\n", encoding="utf-8")
         with (self.config / "config.toml").open("a", encoding="utf-8") as config:
             config.write(f'provision_scripts = ["{script}"]\n')
+
+    def worktree(self, branch: str) -> Path:
+        listed = self.git("worktree", "list", "--porcelain").split("\n\n")
+        (found,) = [each for each in listed if f"branch refs/heads/{branch}" in each.splitlines()]
+        return Path(found.splitlines()[0].removeprefix("worktree "))
 
     def git_works(self, branch: str) -> None:
         """Commit in the VM and see it on the host."""
@@ -173,11 +179,18 @@ def test_a_spawn_killed_at_any_step_is_taken_up_by_the_next(place: Place, tmp_pa
     _kill_at_line(place, "start: Starting the VM")
     _kill_at_line(place, "start: done")
     place.user.run("halt", "x", "--force", cwd=place.code)  # so that it boots, and not at once
-    place.sets_up_slowly()
+    place.sets_up_when_told()
     for line in ("await: Booting", "await: done", "  mounts", "  script "):
         _kill_at_line(place, line)
-    last = place.spawn("x")
-    assert (last["name"], last["how"]) == (vm, "provisioned")
+    go_on = place.worktree("x") / "go-on"
+    argv = ("spawn", "x", "--no-interactive", "--json", "-v")
+    with place.user.started(*argv, cwd=place.code) as last:
+        _await_line(last, "  script ")
+        go_on.touch()
+        told, _ = last.communicate(timeout=SPAWNED_S)
+    spawned = json.loads(told)["data"]
+    assert (spawned["name"], spawned["how"]) == (vm, "provisioned")
+    go_on.unlink()
     place.is_one_sound_vm(vm)
     place.git_works("x")
     assert place.spawn("x")["how"] == "reconnected"
@@ -270,14 +283,19 @@ def _kill_at_line(place: Place, line: str, *argv: str) -> None:
     """Kill a command as soon as it says something that begins with ``line``."""
     command = argv or ("spawn", "x", "--no-interactive")
     with place.user.started(*command, "-v", cwd=place.code) as process:
-        assert process.stderr is not None
-        said = []
-        for raw in process.stderr:
-            said.append(raw.decode())
-            if said[-1].startswith(line):
-                process.kill()
-                break
-        assert process.wait(SOON_S) == -signal.SIGKILL, "".join(said)
+        _await_line(process, line)
+        process.kill()
+        assert process.wait(SOON_S) == -signal.SIGKILL
+
+
+def _await_line(process: subprocess.Popen[bytes], beginning: str) -> None:
+    assert process.stderr is not None
+    said = []
+    for raw in process.stderr:
+        said.append(raw.decode())
+        if said[-1].startswith(beginning):
+            return
+    raise AssertionError(f"{beginning!r} is not in: {''.join(said)}")
 
 
 def _until(condition: Callable[[], bool]) -> None:

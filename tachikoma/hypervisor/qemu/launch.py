@@ -1,11 +1,12 @@
-"""The program that becomes QEMU: claims the VM, starts its virtiofsd daemons, then executes QEMU.
+"""The program that becomes QEMU: holds the VM, starts its virtiofsd daemons, then executes QEMU.
 
 Run as ``python -I -S launch.py SPEC`` in the VM's directory, detached. It imports nothing of ours
 and little of the standard library, since every start waits for it. Starting from one process
 that turns into QEMU makes a crash of the caller harmless at any moment:
 
-* The lock on the VM's directory is taken here and inherited by QEMU, so two starts cannot both
-  win, and the kernel lets go of it when QEMU ends, however that happens.
+* The lock on the VM's directory is inherited from the caller and by QEMU. So two starts cannot
+  both win, there is no moment at which this program is about to start what nobody can know of, and
+  the kernel lets go of the lock when QEMU ends, however that happens.
 * The record of what runs (process ids with start times) is written here, before there is a QEMU,
   and when its monitor can be connected to.
 * Every virtiofsd is a child of the process that becomes QEMU, and asks the kernel to be killed
@@ -19,7 +20,8 @@ The guest's memory is a memfd made here: it takes no disk, however much the gues
 record tells its number, by which it is found again in /proc while QEMU runs. It begins as
 nothing, or as a copy of a saved memory, of which a sparse file holds only what is not zero.
 
-SPEC is JSON: ``lock`` and ``record`` (file names), ``about`` (what else the record says),
+SPEC is JSON: ``lock`` (the number of the descriptor by which the VM is locked), ``record`` (the
+name of a file, which is not there yet), ``about`` (what else the record says),
 ``qemu`` (argv, in which ``{memory}`` stands for the memfd and ``{monitor}`` for the listening
 socket at the path ``monitor``), ``memory_size`` in bytes, ``memory_from`` (a file, or None),
 ``tied`` (the caller's process id, if it is to end with that, or None), ``shares`` (each with
@@ -35,11 +37,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -61,8 +61,7 @@ _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
 _FROM_EMPTY = 4  # MOVE_MOUNT_F_EMPTY_PATH
 _INHERITABLE = True
-_CLAIM_TRIES = 20
-_CLAIM_PAUSE_S = 0.05
+_ALONE = False
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -83,16 +82,15 @@ def main(text: str) -> NoReturn:
         _call("prctl", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
         if os.getppid() != spec["tied"]:  # it ended before that could be asked for
             _give_up("the command that wanted this has ended")
-    lock = _claim(spec["lock"])
-    os.ftruncate(2, 0)  # the log is of this start; nobody may empty it before the VM is claimed
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(spec["record"])  # of a run that is over: claimed, but not on record, is starting
+    lock = spec["lock"]
+    os.set_inheritable(lock, _ALONE)  # the daemons must not hold it
+    os.ftruncate(2, 0)  # the log is of this start
     daemons = [_start_share(share, spec) for share in spec["shares"]]
     processes = {"qemu": _identity(os.getpid()), "daemons": [_identity(pid) for pid in daemons]}
     memory = _memory(spec["memory_size"], spec["memory_from"])
     monitor = _listen(spec["monitor"]).detach()
     _write(spec["record"], json.dumps(spec["about"] | processes | {"memory": memory}))
-    for descriptor in (lock, memory, monitor):  # only now: the daemons must not hold them
+    for descriptor in (lock, memory, monitor):  # only now: all daemons have been started
         os.set_inheritable(descriptor, _INHERITABLE)
     _call("prctl", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     numbers = {"{memory}": memory, "{monitor}": monitor}
@@ -110,21 +108,6 @@ def check(text: str) -> int:
     _map_ids(pid, spec)
     os.write(ready, b"!")
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def _claim(lock: str) -> int:
-    """Lock the VM for as long as the descriptor that this gives is open somewhere."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    for _ in range(_CLAIM_TRIES):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        select.select([], [], [], _CLAIM_PAUSE_S)  # a QEMU that was just killed still holds it
-    else:
-        _give_up("another process is working on this VM or runs it")
-    if os.fstat(descriptor).st_nlink == 0:
-        _give_up("the VM was deleted meanwhile")
-    return descriptor
 
 
 def _memory(size: int, saved: str | None) -> int:

@@ -225,7 +225,11 @@ class Machines:
             private_dir(self._directory)
             with files.translated(home.path):
                 home.path.mkdir(mode=0o700, exist_ok=True)
-        descriptor = await self._lock(home)
+        async for _ in attempts(self._clock, deadline_s=_CLAIM_S, most_s=0.1):
+            if (descriptor := self.lock(home)) is not None:
+                break
+        else:
+            raise claimed_by_another(vm)
         try:
             yield home
         finally:
@@ -259,17 +263,22 @@ class Machines:
             return None  # none, or cut short by a crash of the host: nothing of it runs
         return run if run.boot_id == boot_id() else None
 
-    async def _lock(self, home: Home) -> int:
-        async for _ in attempts(self._clock, deadline_s=_CLAIM_S, most_s=0.1):
-            # Opened each time: who deletes the VM takes the file away with it.
-            with files.translated(home.lock):
-                descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_nlink:
-                    return descriptor
-            os.close(descriptor)
-        raise claimed_by_another(VmName(home.path.name))
+    def lock(self, home: Home) -> int | None:
+        """Claim a VM for as long as the descriptor that this gives, or a copy of it in another
+        process, is open; None if somebody else has claimed it.
+
+        Raises:
+            HostError: the VM has no directory.
+        """
+        # Opened each time: who deletes the VM takes the file away with it.
+        with files.translated(home.lock):
+            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        os.close(descriptor)
+        return None
 
 
 def claimed_by_another(vm: VmName) -> HypervisorError:

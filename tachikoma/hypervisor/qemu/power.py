@@ -22,6 +22,7 @@ from tachikoma.hypervisor.qemu.agent import Agent
 from tachikoma.hypervisor.qemu.argv import Accelerator, Hardware, Share, Wiring, qemu_argv
 from tachikoma.hypervisor.qemu.awake import Awake
 from tachikoma.hypervisor.qemu.machine import (
+    Home,
     Machine,
     Machines,
     Process,
@@ -90,21 +91,14 @@ class Power:
             "memory_from": str(restoring.saved.memory) if restoring else None,
             "tied": os.getpid() if tied else None,
         }
-        private_dir(self._runtime)
-        private_dir(sockets)
-        argv = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec)]
-        pid = process.detach(argv, log=home.log, cwd=home.path)
-        started = Process(pid, process.start_time(pid) or "")
+        while (started := await self._launch(home, sockets, spec)) is None:
+            await self.end_abandoned(machine.name)
+            if (run := self._machines.running(machine.name)) is not None:
+                await self.see_up(machine.name, run)
+                return None
         try:
             run = await self._recorded(machine.name, started)
             lap("QEMU has its memory")
-            if run.qemu != started:  # somebody else was quicker
-                await self._end([started])
-                if run.waiting:
-                    await self.end_abandoned(machine.name)
-                    return await self.on(machine, launch, restoring=restoring, tied=tied)
-                await self.see_up(machine.name, run)
-                return None
             return await self._bring_up(machine.name, run, hardware, restoring)
         except BaseException:
             ending = tasks.spawn(self._clear_away(machine.name, started), name="end a failed start")
@@ -155,7 +149,7 @@ class Power:
         async for _ in attempts(self._clock, deadline_s=_QUIT_S, first_s=0.01, most_s=0.1):
             if not self._machines.locked(vm):  # QEMU's threads may outlive its first one
                 break
-        self.clear_sockets(vm, run)
+        await self._clear_sockets_alone(vm, run)
 
     def clear_sockets(self, vm: VmName, run: Run | None = None) -> None:
         """Remove the sockets of a VM that is stopped, and the record of what ran."""
@@ -181,11 +175,36 @@ class Power:
             )
         return sockets
 
+    async def _launch(self, home: Home, sockets: Path, spec: dict[str, Any]) -> Process | None:
+        """Start the launcher, which holds the VM from its first moment; None if another one does.
+
+        Raises:
+            HypervisorError: somebody else keeps the VM locked, and it does not run.
+        """
+        vm = VmName(home.path.name)
+        async for _ in attempts(self._clock, deadline_s=_SEEN_UP_S, first_s=0.01, most_s=0.1):
+            if self._machines.alive(vm) is not None:
+                return None
+            if (lock := self._machines.lock(home)) is None:
+                continue
+            try:
+                home.run.unlink(missing_ok=True)  # locked, but not on record: it is starting
+                private_dir(self._runtime)
+                private_dir(sockets)
+                spec = spec | {"lock": lock}
+                argv = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec)]
+                pid = process.detach(argv, log=home.log, cwd=home.path, pass_fds=(lock,))
+            finally:
+                os.close(lock)
+            return Process(pid, process.start_time(pid) or "")
+        raise claimed_by_another(vm)
+
     async def _recorded(self, vm: VmName, started: Process) -> Run:
         """Wait until it is on record what runs; its monitor can be talked to from then on."""
         async for _ in attempts(self._clock, deadline_s=_UP_S, first_s=0.005, most_s=0.02):
             process.reap(started.pid)
-            if (run := self._machines.alive(vm)) is not None:
+            run = self._machines.alive(vm)
+            if run is not None and run.qemu == started:
                 return run
             if not started.lives():
                 break
@@ -230,6 +249,9 @@ class Power:
         run = self._machines.left_over(vm)
         if run is not None and run.qemu == started:
             await self._end_daemons(run)
+        await self._clear_sockets_alone(vm, run)
+
+    async def _clear_sockets_alone(self, vm: VmName, run: Run | None) -> None:
         with contextlib.suppress(HypervisorError):  # then somebody else is starting it
             async with self._machines.claimed(vm):
                 self.clear_sockets(vm, run)
@@ -323,10 +345,9 @@ def hardware_of(
 
 
 def _spec(qemu: str, hardware: Hardware, launch: Launch, sockets: Path) -> dict[str, Any]:
-    """Give what ``launch`` the program wants to be told."""
+    """Give what ``launch`` the program wants to be told, but for the lock."""
     maps = shares.id_maps() if launch.mounts else shares.IdMaps(uid=[], gid=[], tools=False)
     return {
-        "lock": "lock",
         "record": "run.json",
         "about": {
             "boot_id": boot_id(),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -22,8 +23,10 @@ from tachikoma.hypervisor.qemu.power import Power, hardware_of
 from tachikoma.model.errors import HypervisorError
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Launch, Mount, Network
+from tests.waiting import until
 
 VM = VmName("tachikoma-app-main")
+SOON_S = 30.0
 MACHINE = Machine(VM, "u-1", "52:54:00:01:02:03", "debian", Path("/i/d"), "quiet", 4, 8192)
 
 
@@ -89,6 +92,43 @@ async def test_what_waits_for_a_command_that_was_ended_is_ended(tmp_path: Path) 
     await power.end_abandoned(VM)
     assert not qemu.lives()
     assert machines.left_over(VM) is None
+
+
+@pytest.mark.live
+async def test_a_vm_is_known_to_be_starting_before_its_launcher_has_done_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
+    monkeypatch.setattr("tachikoma.hypervisor.qemu.power.LAUNCHER", slow)
+    runtime = tmp_path / "r"
+    power, machines = power_at(tmp_path, runtime)
+    async with machines.claimed(VM, make=True) as home:
+        machines.save(MACHINE)
+        home.run.write_text(waiting(Process(1, "another"), this_process(), tmp_path))  # over
+    starting = asyncio.create_task(power.on(MACHINE, Launch()))
+    try:
+        await until((home.path / "pid").exists, deadline_s=SOON_S)
+        assert machines.starting(VM)
+        assert machines.left_over(VM) is None
+    finally:
+        starting.cancel()
+        await asyncio.wait([starting], timeout=SOON_S)
+    assert starting.cancelled()
+    assert process.start_time(int((home.path / "pid").read_text())) is None
+    assert not machines.starting(VM)
+    assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.live
+async def test_who_starts_a_vm_that_another_one_keeps_is_told(tmp_path: Path) -> None:
+    clock = FakeClock()
+    machines = Machines(directory=tmp_path / "vms", clock=clock)
+    power = Power(machines=machines, runtime=tmp_path / "r", verdict=tmp_path / "v", clock=clock)
+    async with machines.claimed(VM, make=True) as home:
+        with pytest.raises(HypervisorError, match="another process is making"):
+            await power.on(MACHINE, Launch())
+        assert not home.log.exists()
 
 
 async def test_sockets_of_a_stopped_vm_go_away_with_its_record(tmp_path: Path) -> None:
