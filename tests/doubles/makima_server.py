@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -105,7 +106,12 @@ class MakimaServer:
     """
 
     def __init__(
-        self, *, manners: Manners | None = None, port: int = 0, log: Path | None = None
+        self,
+        *,
+        manners: Manners | None = None,
+        port: int = 0,
+        log: Path | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.manners = manners or Manners()
         self.daemons: list[Daemon] = []
@@ -117,6 +123,7 @@ class MakimaServer:
         """What was asked of the API: the path, and the header ``Authorization``."""
         self._port = port
         self._log = log
+        self._tls = tls
         self._changed = asyncio.Condition()
         self._stack = AsyncExitStack()
 
@@ -126,7 +133,7 @@ class MakimaServer:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self._port}{PATH}"
+        return f"{'wss' if self._tls else 'ws'}://127.0.0.1:{self._port}{PATH}"
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -137,7 +144,7 @@ class MakimaServer:
         runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, "127.0.0.1", self._port)
+        site = web.TCPSite(runner, "127.0.0.1", self._port, ssl_context=self._tls)
         await site.start()
         self._port = runner.addresses[0][1]
         return self

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.doubles.certificate import certificate
 from tests.doubles.makima_server import MakimaServer, Manners
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
@@ -91,6 +92,33 @@ async def test_a_server_that_is_busy_is_said_to_be_so(home: Home) -> None:
     assert ran.status == 1
     assert "the server lets no daemon in for now; it says: not today (server_busy) (try" in warning
     assert "was not reached in 1 attempts" in error
+
+
+async def test_over_tls_only_a_server_whose_certificate_is_known_hears_the_key(
+    own_home: Path,
+) -> None:
+    public, context = certificate(own_home, "127.0.0.1")
+    async with MakimaServer(tls=context) as server:
+        home = Home(own_home, server)
+        ran = await home.ran(
+            MAKIMA_DAEMON_SERVER_MAXRECONNECTATTEMPTS="1",
+            MAKIMA_DAEMON_SERVER_RECONNECTINTERVALSECS="1",
+        )
+        _, warning, _, hint = ran.lines
+        assert ran.status == 1
+        assert f"{server.url}: its certificate is not accepted: " in warning
+        assert "self-signed certificate" in warning
+        assert hint.startswith("hint: a certificate of your own is made known by SSL_CERT_FILE;")
+        assert (server.upgrades, server.frames) == (0, [])
+
+        with home.start(SSL_CERT_FILE=str(public)) as process:
+            try:
+                await server.daemon()
+                assert server.frames[0]["apiKey"] == "mk-0123456789"
+            finally:
+                process.terminate()
+            _, err = await asyncio.to_thread(process.communicate, timeout=SOON_S)
+            assert process.returncode == 0, err
 
 
 async def test_what_is_no_daemon_s_server_is_named_with_what_to_check(home: Home) -> None:
