@@ -64,11 +64,10 @@ def test_a_vm_is_made_used_halted_started_and_destroyed(live_user: User, mac: St
     assert spawn(user, repository) == "created"
     (image,) = user.run("image", "list", "--json").json["data"]["images"]
     assert (image["name"], image["digest"][:7]) == ("ubuntu", "sha256:")
-    assert in_vm(user, repository, "pwd").strip() == str(worktree)
-    assert in_vm(user, repository, "hostname").strip() == "feature-life"
-    in_vm(user, repository, "sh", "-c", "echo kept > /home/admin/kept; echo shared > made")
-    in_vm(user, repository, "git", "add", "-A")
-    in_vm(user, repository, "git", "commit", "-q", "-m", "From the VM")
+    write = "pwd; hostname; echo kept > ~/kept; echo shared > made"
+    commit = "git add -A && git commit -q -m 'From the VM'"
+    told = in_vm(user, repository, "sh", "-c", f"{write}; {commit}")
+    assert told.split() == [str(worktree), "feature-life"]
     assert user.run_any("git", "-C", str(worktree), "log", "-1", "--format=%s").stdout.strip() == (
         "From the VM"
     )
