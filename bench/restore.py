@@ -16,7 +16,8 @@ from tachikoma.hypervisor.qemu.machine import Machine
 from tachikoma.hypervisor.qemu.monitor import conversation
 from tachikoma.hypervisor.qemu.power import AGENT, MONITOR, hardware_of
 from tachikoma.hypervisor.qemu.probe import QEMU, program
-from tachikoma.hypervisor.qemu.snapshot import Saved, Snapshots
+from tachikoma.hypervisor.qemu.snapshot import Saved
+from tachikoma.hypervisor.qemu.warming import Warming
 from tachikoma.model.errors import HypervisorError
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Launch
@@ -39,21 +40,23 @@ def machine_of(image: Path, cmdline: str, cpus: int, memory_mib: int) -> Machine
     )
 
 
-def newest(image: Path) -> Saved:
-    """Give the snapshot that was made last.
+async def snapshot_of(machine: Machine, base: Path) -> Saved:
+    """Give the snapshot that a VM like ``machine`` goes on from; an image may have several.
 
     Raises:
         HypervisorError: there is none.
     """
-    for saved in Snapshots(image).all():
-        if saved.about.exists():
-            return saved
-    raise HypervisorError("there is no snapshot", hint="`tachikoma image warm` makes one")
+    known = Warming(
+        data=base, runtime=base, verdict=base / "kvm.json", clock=SystemClock(), programs=()
+    )
+    if (found := await known.find(machine)) is None:
+        raise HypervisorError("there is no snapshot", hint="`tachikoma image warm` makes one")
+    return found
 
 
 async def bare_restore(machine: Machine, base: Path) -> float:
     """Copy the memory, make a disk, start QEMU, restore, go on: until the guest's agent answers."""
-    saved, place = newest(machine.base), base / "bare"
+    saved, place = await snapshot_of(machine, base), base / "bare"
     place.mkdir()
     accelerator = (await kvm.verdict(program(QEMU), base / "kvm.json")).accelerator
     hardware = hardware_of(machine, Launch(), place, accelerator)

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.figure import Figure, free_port, ratio
-from bench.restore import bare_restore, machine_of, newest
+from bench.restore import bare_restore, machine_of, snapshot_of
 from tachikoma.host.clock import SystemClock, attempts
 from tachikoma.host.environ import current
 from tachikoma.host.paths import paths_from
@@ -33,6 +33,7 @@ from tachikoma.hypervisor.qemu import kvm
 from tachikoma.hypervisor.qemu.argv import Accelerator, overlay_argv
 from tachikoma.hypervisor.qemu.engine import Qemu
 from tachikoma.hypervisor.qemu.images_store import ABOUT, DISK, INITRD, KERNEL
+from tachikoma.hypervisor.qemu.machine import Machine
 from tachikoma.hypervisor.qemu.probe import QEMU, program
 from tachikoma.model.errors import HypervisorError
 from tachikoma.model.events import Event, StepEnded, StepStarted
@@ -172,9 +173,11 @@ class _Place:
 
     async def bare_restore(self) -> float:
         """Go on from the snapshot by hand until the guest's agent answers."""
+        return await bare_restore(self._machine(), self._base)
+
+    def _machine(self) -> Machine:
         about = json.loads((self._image / ABOUT).read_bytes())
-        machine = machine_of(self._image, about["kernel_cmdline"], _CPUS, _MEMORY_MIB)
-        return await bare_restore(machine, self._base)
+        return machine_of(self._image, about["kernel_cmdline"], _CPUS, _MEMORY_MIB)
 
     async def sizes(self) -> list[Figure]:
         """Say what a snapshot, a fresh VM and an idle one take up."""
@@ -190,7 +193,7 @@ class _Place:
             memory = sum(_resident(each["pid"]) for each in processes)
         finally:
             await self.tachikoma("destroy", branch, "--force", check=False)
-        saved = newest(self._image).size_bytes
+        saved = (await snapshot_of(self._machine(), self._base)).size_bytes
         size = f"of {_MEMORY_MIB} MiB"
         return [
             Figure("snapshot_mib", saved / _MIB, f"on disk, of a machine {size}"),
