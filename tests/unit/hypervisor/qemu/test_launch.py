@@ -153,6 +153,15 @@ def test_the_vm_is_locked_until_qemu_ends(vm: Vm) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_no_daemon_holds_the_lock(vm: Vm, shared: Path) -> None:
+    vm.share(shared, 'ls -l /proc/self/fd >"$1/held"; touch "$1/done"')
+    is_qemu(vm.launch())
+    until((shared / "done").exists)
+    held = (shared / "held").read_text()
+    assert "socket:" in held, "it has what it is to listen on"
+    assert str(vm.home / "lock") not in held
+
+
 def test_the_guests_admin_is_this_user_and_its_root_is_not(vm: Vm, shared: Path) -> None:
     done = "touch root; touch admin; chown 1000:1000 admin; cat here > copy; touch done"
     vm.share(shared, f'cd "$1" && {{ {done}; }}')
