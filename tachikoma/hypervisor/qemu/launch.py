@@ -61,7 +61,6 @@ _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
 _FROM_EMPTY = 4  # MOVE_MOUNT_F_EMPTY_PATH
 _INHERITABLE = True
-_ALONE = False
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -83,7 +82,7 @@ def main(text: str) -> NoReturn:
         if os.getppid() != spec["tied"]:  # it ended before that could be asked for
             _give_up("the command that wanted this has ended")
     lock = spec["lock"]
-    os.set_inheritable(lock, _ALONE)  # the daemons must not hold it
+    os.set_inheritable(lock, not _INHERITABLE)  # the daemons must not hold it
     os.ftruncate(2, 0)  # the log is of this start
     daemons = [_start_share(share, spec) for share in spec["shares"]]
     processes = {"qemu": _identity(os.getpid()), "daemons": [_identity(pid) for pid in daemons]}

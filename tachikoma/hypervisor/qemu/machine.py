@@ -235,6 +235,23 @@ class Machines:
         finally:
             os.close(descriptor)
 
+    def lock(self, home: Home) -> int | None:
+        """Claim a VM for as long as the descriptor that this gives, or a copy of it in another
+        process, is open; None if somebody else has claimed it.
+
+        Raises:
+            HostError: the VM has no directory.
+        """
+        # Opened each time: who deletes the VM takes the file away with it.
+        with files.translated(home.lock):
+            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        os.close(descriptor)
+        return None
+
     def remove(self, home: Home) -> None:
         """Remove the files of a claimed VM; it is gone as soon as this begins."""
         with files.translated(home.path):
@@ -262,23 +279,6 @@ class Machines:
         except (OSError, ValueError, KeyError, TypeError):
             return None  # none, or cut short by a crash of the host: nothing of it runs
         return run if run.boot_id == boot_id() else None
-
-    def lock(self, home: Home) -> int | None:
-        """Claim a VM for as long as the descriptor that this gives, or a copy of it in another
-        process, is open; None if somebody else has claimed it.
-
-        Raises:
-            HostError: the VM has no directory.
-        """
-        # Opened each time: who deletes the VM takes the file away with it.
-        with files.translated(home.lock):
-            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_nlink:
-                return descriptor
-        os.close(descriptor)
-        return None
 
 
 def claimed_by_another(vm: VmName) -> HypervisorError:

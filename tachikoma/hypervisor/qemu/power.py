@@ -34,7 +34,7 @@ from tachikoma.hypervisor.qemu.machine import (
 from tachikoma.hypervisor.qemu.monitor import conversation
 from tachikoma.hypervisor.qemu.probe import LAUNCHER, QEMU, program
 from tachikoma.hypervisor.qemu.restore import NotRestoredError, Restore, restore
-from tachikoma.model.errors import AgentError, HypervisorError
+from tachikoma.model.errors import AgentError, HostError, HypervisorError
 from tachikoma.model.names import VmName
 from tachikoma.model.vm import Launch
 
@@ -252,7 +252,8 @@ class Power:
         await self._clear_sockets_alone(vm, run)
 
     async def _clear_sockets_alone(self, vm: VmName, run: Run | None) -> None:
-        with contextlib.suppress(HypervisorError):  # then somebody else is starting it
+        # Then somebody else is starting it, or has deleted it.
+        with contextlib.suppress(HypervisorError, HostError):
             async with self._machines.claimed(vm):
                 self.clear_sockets(vm, run)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -99,6 +101,11 @@ async def _started(site: web.TCPSite, plan: ServerPlan) -> None:
     try:
         await site.start()
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise ServerPortError(
+                f"{plan.bind} is not an address of this machine",
+                hint="give one of its addresses with --bind (`ip addr` lists them)",
+            ) from error
         why = os.strerror(error.errno).lower() if error.errno else str(error)
         raise ServerPortError(
             f"the makima server cannot listen on {plan.bind}:{plan.port}: {why}",

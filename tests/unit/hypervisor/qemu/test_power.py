@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,13 @@ from tachikoma.host import process
 from tachikoma.host.clock import FakeClock, SystemClock
 from tachikoma.hypervisor.qemu.argv import Accelerator, Share, Wiring
 from tachikoma.hypervisor.qemu.machine import (
+    Home,
     Machine,
     Machines,
     Process,
     Run,
     boot_id,
+    encode_machine,
     encode_run,
     socket_directory,
 )
@@ -98,26 +102,50 @@ async def test_what_waits_for_a_command_that_was_ended_is_ended(tmp_path: Path) 
 async def test_a_vm_is_known_to_be_starting_before_its_launcher_has_done_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = tmp_path / "slow.py"
-    slow.write_text("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
-    monkeypatch.setattr("tachikoma.hypervisor.qemu.power.LAUNCHER", slow)
     runtime = tmp_path / "r"
     power, machines = power_at(tmp_path, runtime)
     async with machines.claimed(VM, make=True) as home:
-        machines.save(MACHINE)
         home.run.write_text(waiting(Process(1, "another"), this_process(), tmp_path))  # over
-    starting = asyncio.create_task(power.on(MACHINE, Launch()))
-    try:
-        await until((home.path / "pid").exists, deadline_s=SOON_S)
+    async with launching(power, home, monkeypatch) as launcher:
         assert machines.starting(VM)
         assert machines.left_over(VM) is None
+    assert process.start_time(launcher) is None
+    assert not machines.starting(VM)
+    assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.live
+async def test_a_start_whose_vm_is_deleted_meanwhile_leaves_nothing_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    power, machines = power_at(tmp_path, tmp_path / "r")
+    async with machines.claimed(VM, make=True) as home:
+        pass
+    async with launching(power, home, monkeypatch) as launcher:
+        machines.remove(home)
+    assert process.start_time(launcher) is None
+    assert not home.path.exists()
+
+
+@contextlib.asynccontextmanager
+async def launching(
+    power: Power, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[int]:
+    """Start the VM with a launcher that only sleeps, and give its id; cancelled in the end."""
+    told = home.path.parent / "launcher"
+    slow = home.path.parent / "slow.py"
+    say = f"open({str(told)!r}, 'w').write(str(os.getpid()) + '.')"
+    slow.write_text(f"import os, time\n{say}\ntime.sleep(60)\n")
+    monkeypatch.setattr("tachikoma.hypervisor.qemu.power.LAUNCHER", slow)
+    home.machine.write_text(json.dumps(encode_machine(MACHINE)))
+    starting = asyncio.create_task(power.on(MACHINE, Launch()))
+    try:
+        await until(lambda: told.exists() and "." in told.read_text(), deadline_s=SOON_S)
+        yield int(told.read_text().rstrip("."))
     finally:
         starting.cancel()
         await asyncio.wait([starting], timeout=SOON_S)
     assert starting.cancelled()
-    assert process.start_time(int((home.path / "pid").read_text())) is None
-    assert not machines.starting(VM)
-    assert list(runtime.iterdir()) == []
 
 
 @pytest.mark.live

@@ -48,6 +48,15 @@ async def test_a_port_that_is_taken_is_told_and_nothing_is_held(tmp_path: Path) 
         pass
 
 
+@pytest.mark.parametrize("bind", ["nowhere.invalid", "203.0.113.9"])
+async def test_an_address_of_another_machine_is_told(tmp_path: Path, bind: str) -> None:
+    elsewhere = ServerPlan(bind=bind, port=0, database=tmp_path / "server.db")
+    with pytest.raises(ServerPortError, match=f"{bind} is not an address") as caught:
+        async with serving(elsewhere, clock=SystemClock()):
+            pass
+    assert "--bind" in caught.value.hint
+
+
 async def test_it_announces_itself_and_serves_until_it_is_cancelled(tmp_path: Path) -> None:
     told: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
     serving_ = asyncio.create_task(
